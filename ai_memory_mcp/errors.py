@@ -1,0 +1,61 @@
+"""The errors a person can act on. Everything else is a bug and ends in the log.
+
+    AiMemoryError
+    ├── ConfigError        a settings file of ours does not parse or holds a wrong value
+    ├── ProjectError       the project cannot be resolved, or the named one does not exist
+    ├── NotFoundError      no such page, session or handoff
+    ├── InputError         an argument is not acceptable (path outside the wiki, empty page …)
+    ├── ConflictError      somebody else was first (handoff accepted, page changed meanwhile)
+    ├── StorageError       the disk, a lock or a repository refused
+    └── InstallError       an agent's settings file cannot be changed safely
+
+Every message says what happened and what to do. Three translators only: cli, server http, server mcp.
+"""
+
+
+class AiMemoryError(Exception):
+    """Base of all errors a person can act on; `code` is the stable name used on the wire."""
+
+    code = "error"
+
+
+class ConfigError(AiMemoryError):
+    """A settings file of ours does not parse or holds a wrong value."""
+
+    code = "config"
+
+
+class ProjectError(AiMemoryError):
+    """The project cannot be resolved, or the named one does not exist."""
+
+    code = "project"
+
+
+class NotFoundError(AiMemoryError):
+    """There is no such page, session or handoff."""
+
+    code = "not_found"
+
+
+class InputError(AiMemoryError):
+    """An argument is not acceptable."""
+
+    code = "input"
+
+
+class ConflictError(AiMemoryError):
+    """Somebody else was first."""
+
+    code = "conflict"
+
+
+class StorageError(AiMemoryError):
+    """The disk, a lock or a repository refused."""
+
+    code = "storage"
+
+
+class InstallError(AiMemoryError):
+    """An agent's settings file cannot be changed safely."""
+
+    code = "install"

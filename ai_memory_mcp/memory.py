@@ -1,0 +1,77 @@
+"""`Memory`: the one interface that CLI, MCP, HTTP and web speak to. `LocalMemory` works on the files."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ai_memory_mcp.model import (
+    Answer,
+    Brief,
+    Document,
+    Draft,
+    Handoff,
+    HandoffDraft,
+    Hit,
+    IngestReport,
+    Page,
+    Project,
+    Query,
+    Resolved,
+    Scope,
+    Session,
+    Status,
+)
+
+
+class Memory(Protocol):
+    """Everything a surface may ask. Methods raise `AiMemoryError`s only; all are safe to call concurrently
+    from several processes. Reads see every event that was spooled before the call (bounded wait)."""
+
+    def resolve(self, scope: Scope) -> Resolved:
+        """Say which project a scope means and how that was found. Never creates anything."""
+
+    def search(self, scope: Scope, query: Query) -> Answer:
+        """Rank pages and observations for a question. Any text is a valid query."""
+
+    def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
+        """Read a page (path, id or title), a session (id or agent's own id) or a handoff. Raises NotFoundError."""
+
+    def write(self, scope: Scope, draft: Draft) -> Page:
+        """Create or replace a page, committed before this returns. Raises InputError, ProjectError."""
+
+    def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
+        """The pages changed last, newest first."""
+
+    def handoffs(self, scope: Scope, *, every: bool = False) -> tuple[Handoff, ...]:
+        """Handoffs of the project, the one to offer first; waiting ones only unless `every`."""
+
+    def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
+        """Leave a handoff by hand; it goes before automatic ones."""
+
+    def accept_handoff(self, scope: Scope, ref: str = "", *, by: str = "", agent: str = "") -> Handoff:
+        """Take a waiting handoff (the first one when `ref` is empty). Exactly one caller succeeds:
+        ConflictError for the others, NotFoundError when nothing waits."""
+
+    def close_handoff(self, scope: Scope, ref: str) -> Handoff:
+        """Mark a handoff as done, so that it is offered no more."""
+
+    def brief(self, scope: Scope, *, agent: str = "") -> Brief:
+        """What a session start would be told now; consumes nothing."""
+
+    def sessions(self, scope: Scope, *, limit: int = 20) -> tuple[Session, ...]:
+        """Sessions of the project, newest first."""
+
+    def projects(self) -> tuple[Project, ...]:
+        """Every known project."""
+
+    def status(self, scope: Scope) -> Status:
+        """Counts, capture accounting, health."""
+
+    def ingest(self, scope: Scope | None = None) -> IngestReport:
+        """Turn spooled events into observations and settle what follows from them (pages, handoffs, briefs)."""
+
+    def reindex(self) -> None:
+        """Build the index anew from wiki and journal."""
+
+    def close(self) -> None:
+        """Let go of files and finish what was deferred."""

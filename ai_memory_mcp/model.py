@@ -1,0 +1,345 @@
+"""The vocabulary: every value that crosses a boundary, as frozen pydantic models (wire format included).
+
+Times are aware datetimes in UTC; texts are already redacted; paths of pages are relative to the project's wiki
+folder and use `/`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+EventKind = Literal[
+    "session-start",
+    "user-prompt",
+    "pre-tool",
+    "post-tool",
+    "tool-failure",
+    "pre-compact",
+    "post-compact",
+    "notification",
+    "assistant-message",
+    "subagent-stop",
+    "stop",
+    "session-end",
+    "other",
+]
+ToolFamily = Literal["shell", "edit", "read", "search", "todo", "web", "agent", "mcp", "other"]
+PageKind = Literal[
+    "project",
+    "index",
+    "session",
+    "handoff",
+    "decision",
+    "gotcha",
+    "procedure",
+    "concept",
+    "note",
+    "rule",
+    "slot",
+    "lint",
+]
+HandoffState = Literal["open", "offered", "accepted", "closed", "superseded", "expired"]
+
+
+class Value(BaseModel):
+    """Base of all values: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Event(Value):
+    """What an agent's hook reported, redacted: one entry of the spool.
+
+    `id` is unique per emit process; `root` is the folder that decided the project when the hook ran ('' if none).
+    `problem` says why the payload could not be read, `filtered` which capture rule dropped it (payload empty then),
+    `offered` is the id of the handoff that the brief of this session start showed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: int = 1
+    id: str
+    at: datetime
+    agent: str
+    event: str
+    cwd: str = ""
+    root: str = ""
+    pid: int = 0
+    payload: dict[str, Any] = Field(default_factory=dict)
+    problem: str = ""
+    filtered: str = ""
+    offered: str = ""
+
+
+class Todo(Value):
+    """One item of an agent's own to-do list."""
+
+    text: str
+    state: Literal["pending", "in_progress", "completed"] = "pending"
+
+
+class Observation(Value):
+    """One event in our terms; one line of the journal.
+
+    `text` is the prompt, the message or the tool's input rendered for reading; `output` is what the tool answered
+    or the error. `ok` is None where the agent did not say. `key` is the agent's own identity of the event (turn,
+    tool use …) that makes a double delivery recognisable; `subagent` is the agent's id of the sub-agent, if any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    session: str
+    at: datetime
+    kind: EventKind
+    title: str = ""
+    text: str = ""
+    output: str = ""
+    tool: str = ""
+    family: ToolFamily | None = None
+    ok: bool | None = None
+    paths: tuple[str, ...] = ()
+    todos: tuple[Todo, ...] = ()
+    turn: str = ""
+    tool_use: str = ""
+    subagent: str = ""
+    key: str = ""
+    source_event: str = ""
+    detail: str = ""  # the agent's own word: source of a start, reason of an end, trigger of a compaction
+
+
+class Session(Value):
+    """One run of one agent in one project."""
+
+    id: str
+    agent: str
+    native_id: str
+    project: str
+    state: Literal["open", "closed"] = "open"
+    started: datetime
+    ended: datetime | None = None
+    last: datetime
+    cwd: str = ""
+    branch: str = ""
+    pid: int = 0
+    observations: int = 0
+    prompts: int = 0
+    tools: int = 0
+    title: str = ""
+    page: str | None = None
+
+
+class Handoff(Value):
+    """What the next agent must know. Stored as a page under `handoffs/`."""
+
+    id: str
+    project: str
+    state: HandoffState = "open"
+    summary: str
+    open_questions: tuple[str, ...] = ()
+    failed_approaches: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    files_touched: tuple[str, ...] = ()
+    from_agent: str = ""
+    from_session: str = ""
+    to_agent: str = "any"
+    automatic: bool = True
+    created: datetime
+    accepted: datetime | None = None
+    accepted_by: str = ""
+    branch: str = ""
+    path: str = ""
+
+
+class Page(Value):
+    """A Markdown document of the wiki; `body` is without front matter."""
+
+    id: str
+    path: str
+    title: str
+    kind: PageKind
+    project: str
+    body: str
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    created: datetime
+    updated: datetime
+    agent: str = ""
+    session: str = ""
+    status: Literal["current", "superseded"] = "current"
+    supersedes: tuple[str, ...] = ()
+    superseded_by: str = ""
+    entities: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+    summary: str = ""
+
+
+class Draft(Value):
+    """A page to be written. Empty `path`: derived from kind and title; an existing page there is replaced."""
+
+    title: str
+    body: str
+    kind: PageKind = "note"
+    path: str = ""
+    tags: tuple[str, ...] = ()
+    pinned: bool | None = None
+    supersedes: tuple[str, ...] = ()
+    summary: str = ""
+    agent: str = ""
+    session: str = ""
+
+
+class HandoffDraft(Value):
+    """A handoff an agent or a person leaves by hand."""
+
+    summary: str
+    open_questions: tuple[str, ...] = ()
+    failed_approaches: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    files_touched: tuple[str, ...] = ()
+    to_agent: str = "any"
+    from_agent: str = ""
+    from_session: str = ""
+
+
+class Project(Value):
+    """The identity under which memory lives; `id` and `workspace_id` are UUIDs."""
+
+    id: str
+    name: str
+    workspace: str
+    workspace_id: str
+    roots: tuple[str, ...] = ()
+    remotes: tuple[str, ...] = ()
+
+
+class Scope(Value):
+    """Where a question or a change belongs: named project, else resolved from the folder."""
+
+    cwd: str = ""
+    project: str = ""
+    workspace: str = ""
+
+
+class Resolved(Value):
+    """A scope after resolution. `project` is None where nothing resolves; then reads cover the workspace.
+
+    `by` is one of: marker, remote, repository, folder, named, none.
+    """
+
+    project: Project | None
+    workspace: str
+    root: str
+    by: str
+
+
+class Query(Value):
+    """A question to memory. `kinds` limits pages; observations are searched when pages miss or `kinds` asks."""
+
+    text: str
+    kinds: tuple[str, ...] = ()
+    limit: int = Field(default=8, ge=1, le=100)
+    max_tokens: int = Field(default=2000, ge=100, le=100_000)
+    everywhere: bool = False
+
+
+class Hit(Value):
+    """A ranked answer with the reasons for its rank."""
+
+    id: str
+    path: str
+    title: str
+    kind: str
+    project: str
+    snippet: str
+    score: float
+    why: str
+    agent: str = ""
+    session: str = ""
+    date: datetime | None = None
+
+
+class Answer(Value):
+    """What a search gives: the hits, and where was looked."""
+
+    query: str
+    project: str | None
+    hits: tuple[Hit, ...]
+    searched: str = ""
+    hint: str = ""
+
+
+class Document(Value):
+    """What `read` gives: a page, a session or a session's observations, as text to show."""
+
+    ref: str
+    title: str
+    text: str
+    page: Page | None = None
+    session: Session | None = None
+    observations: tuple[Observation, ...] = ()
+    links: tuple[str, ...] = ()
+    backlinks: tuple[str, ...] = ()
+
+
+class Brief(Value):
+    """The bounded text given to an agent at session start."""
+
+    text: str
+    project: str | None = None
+    handoff: str = ""
+
+
+class Counts(Value):
+    """How much a project holds."""
+
+    pages: int = 0
+    sessions: int = 0
+    observations: int = 0
+    handoffs: int = 0
+
+
+class Capture(Value):
+    """Capture accounting: seen = stored + duplicates + filtered + set_aside."""
+
+    seen: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    set_aside: int = 0
+
+
+class Status(Value):
+    """What is there, how the project was resolved, and whether all is well."""
+
+    home: str
+    project: dict[str, Any] | None
+    counts: Counts
+    spool: dict[str, int]
+    capture: Capture
+    handoff: str = ""
+    problems: tuple[str, ...] = ()
+
+
+class Finding(Value):
+    """One remark of doctor: what, how bad, and the one command that mends it."""
+
+    level: Literal["ok", "warning", "error"]
+    message: str
+    fix: str = ""
+
+
+class IngestReport(Value):
+    """What one ingest run did."""
+
+    ingested: int = 0
+    duplicates: int = 0
+    filtered: int = 0
+    set_aside: int = 0
+    sessions_closed: int = 0
+    handoffs: int = 0
