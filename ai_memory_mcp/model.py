@@ -53,7 +53,8 @@ class Value(BaseModel):
 class Event(Value):
     """What an agent's hook reported, redacted: one entry of the spool.
 
-    `id` is unique per emit process; `root` is the folder that decided the project when the hook ran ('' if none).
+    `id` is unique per emit process; `root` is the folder that decided the project when the hook ran ('' if none),
+    `marker` the nearest `.ai-memory.toml`.
     `problem` says why the payload could not be read, `filtered` which capture rule dropped it (payload empty then),
     `offered` is the id of the handoff that the brief of this session start showed.
     """
@@ -67,6 +68,7 @@ class Event(Value):
     event: str
     cwd: str = ""
     root: str = ""
+    marker: str = ""
     pid: int = 0
     payload: dict[str, Any] = Field(default_factory=dict)
     problem: str = ""

@@ -1,0 +1,30 @@
+"""What every command needs: the memory to speak to and the scope it was asked in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ai_memory_mcp.local import LocalMemory, open_local
+from ai_memory_mcp.model import Scope
+
+
+@contextmanager
+def opened() -> Iterator[LocalMemory]:
+    """Open the memory for one command."""
+    memory = open_local()
+    try:
+        yield memory
+    finally:
+        memory.close()
+
+
+def scope(args: argparse.Namespace) -> Scope:
+    """Return the scope of a command: --project, --workspace, else the working directory."""
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        cwd = ""
+    return Scope(cwd=cwd, project=args.project or "", workspace=args.workspace or "")

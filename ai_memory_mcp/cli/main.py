@@ -1,0 +1,163 @@
+"""The parser, and the one place where errors become messages and exit codes.
+
+0 done · 1 the user can act on it · 2 usage · 3 unexpected (a log file is named) · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+from ai_memory_mcp import __version__
+from ai_memory_mcp.config import environment, home_folder
+from ai_memory_mcp.errors import AiMemoryError
+
+Add = Callable[[str, str, str], argparse.ArgumentParser]
+KINDS = ("note", "decision", "gotcha", "procedure", "concept", "rule", "slot", "session")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if not args.run:
+        parser.print_help()
+        return 2
+    try:
+        return int(_command(args.run)(args))
+    except AiMemoryError as error:
+        sys.stderr.write(f"ai-memory-mcp: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `ai-memory-mcp recent | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:  # a bug: the one place that says where its details are
+        sys.stderr.write(f"ai-memory-mcp: unexpected {type(error).__name__}: {error}\n{_log(error)}\n")
+        return 3
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """Import the module of one command only."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f"ai_memory_mcp.cli.{module}"), function)  # type: ignore[no-any-return]
+
+
+def _log(error: BaseException) -> str:
+    try:
+        path = home_folder(environment()) / "logs" / "errors.log"
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {' '.join(sys.argv[:2])}\n")
+            traceback.print_exception(type(error), error, error.__traceback__, file=file)
+        return f"details are in {path}; please report them"
+    except (OSError, AiMemoryError):
+        return "no log could be written"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; `run` names the function as module:function below cli/."""
+    parser = argparse.ArgumentParser(
+        prog="ai-memory-mcp", description="One shared, persistent memory for AI coding agents."
+    )
+    parser.add_argument("--version", action="version", version=f"ai-memory-mcp {__version__}")
+    parser.set_defaults(run="")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(run=run)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--project", help="project by name, instead of the one this folder belongs to")
+        command.add_argument("--workspace", help="workspace by name")
+        return command
+
+    _wire_commands(add)
+    _use_commands(add)
+    _run_commands(add)
+    return parser
+
+
+def _wire_commands(add: Add) -> None:
+    setup = add("setup", "wire:setup", "find every agent, show what would be written, wire MCP and hooks")
+    _wiring(setup)
+    setup.add_argument("--trust-codex-hooks", action="store_true", help="have Codex trust our hooks (asks first)")
+    mcp = add("install-mcp", "wire:install_mcp", "add the MCP server to one agent (a dry run unless --apply)")
+    hooks = add("install-hooks", "wire:install_hooks", "add the hooks to one agent (a dry run unless --apply)")
+    mcp.add_argument("--client", dest="agent", action="append", required=True, help="the agent, e.g. claude-code")
+    hooks.add_argument("--agent", action="append", required=True, help="the agent, e.g. codex")
+    for command in (mcp, hooks):
+        command.add_argument("--apply", action="store_true", help="write it")
+        command.add_argument("--project-scope", action="store_true", help="this project's settings, not the user's")
+    uninstall = add("uninstall", "wire:uninstall", "take everything of ours out of the agents' settings again")
+    _wiring(uninstall)
+    uninstall.add_argument("--purge", action="store_true", help="also delete all memory (asks for the word 'delete')")
+    add("agents", "wire:agents", "list the agents that are supported and what is wired")
+    add("doctor", "wire:doctor", "look for what is wrong and say how to mend it")
+
+
+def _wiring(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--agent", action="append", help="only this agent (may be repeated)")
+    command.add_argument("--yes", action="store_true", help="do it without asking")
+    command.add_argument("--dry-run", action="store_true", help="only show what would change")
+    command.add_argument("--project-scope", action="store_true", help="this project's settings, not the user's")
+
+
+def _use_commands(add: Add) -> None:
+    search = add("search", "use:search", "find pages and observations")
+    search.add_argument("text", nargs="+", help="the question; filters: kind: agent: before: after: path:")
+    search.add_argument("--kind", action="append", default=[], help="only this kind (may be repeated)")
+    search.add_argument("--limit", type=int, default=8, choices=range(1, 101), metavar="1-100")
+    search.add_argument("--max-tokens", type=int, default=2000, help="budget for all hits (100-100000)")
+    search.add_argument("--everywhere", action="store_true", help="all projects")
+    read = add("read", "use:read", "show a page or a session")
+    read.add_argument("ref", help="path, id or title of a page; id of a session")
+    read.add_argument("--observations", action="store_true", help="a session's observations")
+    read.add_argument("--links", action="store_true", help="links to and from the page")
+    write = add("write", "use:write", "write a page (its text from --body, --file or standard input)")
+    write.add_argument("title")
+    write.add_argument("--body")
+    write.add_argument("--file")
+    write.add_argument("--kind", default="note", choices=KINDS)
+    write.add_argument("--path", help="where in the wiki; derived from kind and title by default")
+    write.add_argument("--tag", action="append", default=[])
+    write.add_argument("--pinned", action="store_true")
+    write.add_argument("--supersedes", action="append", default=[], help="a page that this one replaces")
+    recent = add("recent", "use:recent", "list the pages changed last")
+    recent.add_argument("--kind", action="append", default=[])
+    recent.add_argument("--limit", type=int, default=20, choices=range(1, 101), metavar="1-100")
+    _handoff_command(add)
+    brief = add("brief", "use:brief", "print what an agent would be told at session start")
+    brief.add_argument("--agent", help="for this agent")
+    sessions = add("sessions", "use:sessions", "list sessions")
+    sessions.add_argument("--limit", type=int, default=20, choices=range(1, 1001), metavar="1-1000")
+    add("projects", "use:projects", "list known projects")
+    add("status", "use:status", "say what is there and whether all is well")
+
+
+def _handoff_command(add: Add) -> None:
+    handoff = add("handoff", "use:handoff", "list, leave, accept or close handoffs")
+    handoff.add_argument("action", nargs="?", default="list", choices=("list", "get", "leave", "accept", "close"))
+    handoff.add_argument("id", nargs="?", help="for accept and close")
+    handoff.add_argument("--all", action="store_true", help="list: also those taken, closed, superseded, expired")
+    handoff.add_argument("--summary", help="leave: where things stand (or on standard input)")
+    handoff.add_argument("--to", default="any", help="leave: only for this agent")
+    for name in ("next-step", "open-question", "failed-approach", "decision", "file-touched"):
+        handoff.add_argument(f"--{name}", action="append", default=[], help="leave: may be repeated")
+
+
+def _run_commands(add: Add) -> None:
+    add("serve", "run:serve", "run the MCP server on standard input and output")
+    add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
+    ingest = add("ingest", "run:ingest", "take in what waits in the spool")
+    ingest.add_argument("--quiet", action="store_true", help="say nothing")
+    ingest.add_argument("--retry", action="store_true", help="try again what was set aside")
+    add("reindex", "run:reindex", "build the index anew from wiki and journal")
+    demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
+    demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

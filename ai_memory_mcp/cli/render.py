@@ -1,0 +1,160 @@
+"""What a person sees: values in, text out. Nothing else under cli/ prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from pydantic import BaseModel
+
+from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, Project, Session, Status
+
+STYLES = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
+
+
+def out(text: str = "") -> None:
+    """Print a line; whoever closed the pipe is not an error."""
+    try:
+        sys.stdout.write(text + "\n")
+    except UnicodeEncodeError:
+        sys.stdout.buffer.write((text + "\n").encode("utf-8", "replace"))
+
+
+def warn(text: str) -> None:
+    """Print a line to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def as_json(value: BaseModel | Mapping[str, Any]) -> None:
+    """Print a value as JSON."""
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    out(json.dumps(plain, ensure_ascii=False, indent=2, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def styled(text: str, style: str) -> str:
+    """Colour a text when stdout is a terminal."""
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if sys.stdout.isatty() else text
+
+
+def safe(text: str) -> str:
+    """Drop control characters: stored text must not drive the terminal."""
+    return "".join(char for char in text if char in "\n\t" or ord(char) >= 32 and ord(char) != 127)
+
+
+def ago(when: datetime | None) -> str:
+    """Say how long ago something was."""
+    if when is None:
+        return ""
+    seconds = max(0, int((datetime.now(timezone.utc) - when).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return "just now"
+
+
+def answer(found: Answer) -> None:
+    """Print search hits."""
+    for hit in found.hits:
+        _hit(hit)
+    if not found.hits:
+        out(f"nothing found in {safe(found.searched)}")
+        out(f"  {found.hint}")
+
+
+def hits(found: Sequence[Hit]) -> None:
+    """Print a list of pages."""
+    for hit in found:
+        _hit(hit)
+    if not found:
+        out("nothing yet")
+
+
+def _hit(hit: Hit) -> None:
+    about = ", ".join(word for word in (hit.kind, hit.agent, hit.project, ago(hit.date)) if word)
+    out(f"{styled(safe(hit.title), 'bold')}  {styled(about, 'dim')}")
+    out(f"  {styled(hit.path, 'cyan')}")
+    if hit.snippet:
+        out(f"  {safe(hit.snippet)}")
+    out()
+
+
+def document(found: Document) -> None:
+    """Print a page or session as it stands."""
+    out(safe(found.text.rstrip("\n")))
+    for word, paths in (("links to", found.links), ("linked from", found.backlinks)):
+        if paths:
+            out(f"\n{word}: {', '.join(paths)}")
+
+
+def sessions(found: Sequence[Session]) -> None:
+    """Print a table of sessions."""
+    for one in found:
+        about = f"{one.agent}, {one.state}, {one.observations} observations, {ago(one.last)}"
+        out(f"{one.id[:8]}  {styled(safe(one.title) or '(nothing said)', 'bold')}  {styled(about, 'dim')}")
+        if one.page:
+            out(f"          {styled(one.page, 'cyan')}")
+    if not found:
+        out("no sessions yet")
+
+
+def handoffs(found: Sequence[Handoff]) -> None:
+    """Print handoffs with everything they say."""
+    for one in found:
+        about = f"{one.state}, from {one.from_agent or '?'} to {one.to_agent}, {ago(one.created)}"
+        out(f"{styled(one.id[:8], 'bold')}  {styled(about, 'dim')}")
+        out(safe(one.summary))
+        for name in ("next_steps", "open_questions", "failed_approaches", "decisions", "files_touched"):
+            items: tuple[str, ...] = getattr(one, name)
+            if items:
+                out(f"{name.replace('_', ' ')}:")
+                for item in items:
+                    out(f"  - {safe(item)}")
+        out()
+    if not found:
+        out("no handoff is waiting")
+
+
+def projects(found: Sequence[Project]) -> None:
+    """Print known projects."""
+    for one in found:
+        out(f"{styled(one.name, 'bold')}  {styled(f'{one.workspace}, {one.id}', 'dim')}")
+        for place in (*one.roots, *one.remotes):
+            out(f"  {place}")
+    if not found:
+        out("no projects yet")
+
+
+def status(found: Status) -> None:
+    """Print what is there."""
+    project = found.project or {}
+    name = project.get("name") or f"(no project here; workspace {project.get('workspace')})"
+    out(f"project   {styled(name, 'bold')}  {styled('by ' + str(project.get('resolved_by')), 'dim')}")
+    counts = found.counts
+    out(f"holds     {counts.pages} pages, {counts.sessions} sessions, {counts.observations} observations, {counts.handoffs} handoffs")
+    capture = found.capture
+    out(
+        f"capture   {capture.seen} seen = {capture.stored} stored + {capture.duplicates} duplicates"
+        f" + {capture.filtered} filtered + {capture.set_aside} set aside"
+    )
+    out(f"spool     {found.spool['pending']} waiting, {found.spool['set_aside']} set aside")
+    out(f"handoff   {found.handoff[:8] + ' is waiting' if found.handoff else 'none waiting'}")
+    out(f"home      {found.home}")
+    for problem in found.problems:
+        out(styled(f"problem   {safe(problem)}", "yellow"))
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Print what doctor found."""
+    marks = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}
+    for one in found:
+        word, style = marks[one.level]
+        out(f"{styled(word.ljust(8), style)} {safe(one.message)}")
+        if one.fix:
+            out(f"         {styled('→ ' + one.fix, 'cyan')}")

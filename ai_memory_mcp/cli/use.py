@@ -1,0 +1,139 @@
+"""Commands for using memory: search, read, write, recent, handoff, brief, sessions, projects, status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ai_memory_mcp.cli import render
+from ai_memory_mcp.cli.context import opened, scope
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.model import Draft, HandoffDraft, Query
+
+
+def search(args: argparse.Namespace) -> int:
+    """Find pages and observations."""
+    query = Query(
+        text=" ".join(args.text),
+        kinds=tuple(args.kind),
+        limit=args.limit,
+        max_tokens=args.max_tokens,
+        everywhere=args.everywhere,
+    )
+    with opened() as memory:
+        found = memory.search(scope(args), query)
+    render.as_json(found) if args.json else render.answer(found)
+    return 0
+
+
+def read(args: argparse.Namespace) -> int:
+    """Show a page or a session."""
+    with opened() as memory:
+        found = memory.read(scope(args), args.ref, observations=args.observations, links=args.links)
+    render.as_json(found) if args.json else render.document(found)
+    return 0
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write a page; the body comes from --body, a file or stdin."""
+    if args.body is not None:
+        body = args.body
+    elif args.file:
+        try:
+            body = Path(args.file).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(f"cannot read {args.file}: {error.strerror}") from error
+    else:
+        body = sys.stdin.read()
+    draft = Draft(
+        title=args.title,
+        body=body,
+        kind=args.kind,
+        path=args.path or "",
+        tags=tuple(args.tag),
+        pinned=True if args.pinned else None,
+        supersedes=tuple(args.supersedes),
+        agent="user",
+    )
+    with opened() as memory:
+        page = memory.write(scope(args), draft)
+        name = memory.resolve(scope(args)).project
+    if args.json:
+        render.as_json({"page": page, "project": name.name if name else "general"})
+    else:
+        render.out(f"wrote {page.path} in project {name.name if name else 'general'}")
+    return 0
+
+
+def recent(args: argparse.Namespace) -> int:
+    """List the pages changed last."""
+    with opened() as memory:
+        found = memory.recent(scope(args), kinds=tuple(args.kind), limit=args.limit)
+    render.as_json({"pages": found}) if args.json else render.hits(found)
+    return 0
+
+
+def handoff(args: argparse.Namespace) -> int:
+    """List, leave, accept or close handoffs."""
+    with opened() as memory:
+        here = scope(args)
+        if args.action == "list":
+            found = memory.handoffs(here, every=args.all)
+        elif args.action == "get":
+            found = memory.handoffs(here)[:1]
+        elif args.action == "leave":
+            draft = HandoffDraft(
+                summary=args.summary or sys.stdin.read(),
+                next_steps=tuple(args.next_step),
+                open_questions=tuple(args.open_question),
+                failed_approaches=tuple(args.failed_approach),
+                decisions=tuple(args.decision),
+                files_touched=tuple(args.file_touched),
+                to_agent=args.to,
+                from_agent="user",
+            )
+            found = (memory.leave_handoff(here, draft),)
+        elif args.action == "accept":
+            found = (memory.accept_handoff(here, args.id or "", by="", agent="user"),)
+        else:
+            if not args.id:
+                raise InputError("say which one: handoff close ID")
+            found = (memory.close_handoff(here, args.id),)
+    render.as_json({"handoffs": found}) if args.json else render.handoffs(found)
+    return 0
+
+
+def brief(args: argparse.Namespace) -> int:
+    """Print what a session start would be told now."""
+    with opened() as memory:
+        found = memory.brief(scope(args), agent=args.agent or "")
+    if args.json:
+        render.as_json(found)
+    else:
+        render.out(render.safe(found.text.rstrip()) or "nothing to tell yet")
+    return 0
+
+
+def sessions(args: argparse.Namespace) -> int:
+    """List sessions."""
+    with opened() as memory:
+        found = memory.sessions(scope(args), limit=args.limit)
+    render.as_json({"sessions": found}) if args.json else render.sessions(found)
+    return 0
+
+
+def projects(args: argparse.Namespace) -> int:
+    """List known projects."""
+    with opened() as memory:
+        found = memory.projects()
+    render.as_json({"projects": found}) if args.json else render.projects(found)
+    return 0
+
+
+def status(args: argparse.Namespace) -> int:
+    """Say what is there and whether all is well."""
+    with opened() as memory:
+        found = memory.status(scope(args))
+    render.as_json(found) if args.json else render.status(found)
+    return 0

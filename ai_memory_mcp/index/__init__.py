@@ -1,0 +1,4 @@
+"""The index: SQLite derived from wiki and journal, disposable. The only package that knows SQL.
+
+`db` opens, locks and migrates; `schema` holds the migrations; `rows` reads and writes records; `search` asks FTS5.
+"""

@@ -1,0 +1,350 @@
+"""Reading and writing records of the index. Functions take the connection of one operation; no SQL elsewhere
+but in `search` and `schema`. Records are stored as JSON of their model beside the columns that are asked for."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Session
+from ai_memory_mcp.ranking import extra_terms, scope_token
+
+
+class SessionRow(Session):
+    """A session with what ingest has to know of it: is there something to settle, has an end been seen."""
+
+    dirty: bool = False
+    end_seen: bool = False
+    begun: datetime | None = None  # when the agent last said that it started or resumed this session
+
+    def plain(self) -> Session:
+        """Return the session as the world knows it."""
+        return Session.model_validate(self.model_dump(exclude={"dirty", "end_seen", "begun"}))
+
+
+def millis(when: datetime) -> int:
+    """Return Unix milliseconds."""
+    return round(when.timestamp() * 1000)
+
+
+# --- meta
+
+
+def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
+    """Keep a fact about the index itself."""
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+# --- projects
+
+
+def put_project(db: sqlite3.Connection, project: Project) -> None:
+    """Store a project."""
+    db.execute(
+        "INSERT OR REPLACE INTO projects (id, name, workspace, record) VALUES (?, ?, ?, ?)",
+        (project.id, project.name, project.workspace, project.model_dump_json()),
+    )
+
+
+def projects(db: sqlite3.Connection) -> list[Project]:
+    """Return every project, by workspace and name."""
+    rows = db.execute("SELECT record FROM projects ORDER BY workspace, name, id")
+    return [Project.model_validate_json(row["record"]) for row in rows]
+
+
+def project(db: sqlite3.Connection, project_id: str) -> Project | None:
+    """Return one project."""
+    row = db.execute("SELECT record FROM projects WHERE id = ?", (project_id,)).fetchone()
+    return Project.model_validate_json(row["record"]) if row else None
+
+
+# --- sessions
+
+
+def put_session(db: sqlite3.Connection, row: SessionRow) -> None:
+    """Store a session."""
+    db.execute(
+        "INSERT OR REPLACE INTO sessions (id, project, agent, native_id, state, last, dirty, record)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row.id,
+            row.project,
+            row.agent,
+            row.native_id,
+            row.state,
+            millis(row.last),
+            int(row.dirty),
+            row.model_dump_json(),
+        ),
+    )
+
+
+def session(db: sqlite3.Connection, session_id: str) -> SessionRow | None:
+    """Return one session by our id."""
+    row = db.execute("SELECT record FROM sessions WHERE id = ?", (session_id,)).fetchone()
+    return SessionRow.model_validate_json(row["record"]) if row else None
+
+
+def native_sessions(db: sqlite3.Connection, agent: str, native_id: str) -> list[SessionRow]:
+    """Return the sessions (one per project) with the agent's own id, the last active first."""
+    rows = db.execute(
+        "SELECT record FROM sessions WHERE agent = ? AND native_id = ? ORDER BY last DESC", (agent, native_id)
+    )
+    return [SessionRow.model_validate_json(row["record"]) for row in rows]
+
+
+def sessions(db: sqlite3.Connection, project_id: str = "", limit: int = 20) -> list[SessionRow]:
+    """Return sessions of a project (of all when empty), newest first."""
+    where, args = ("WHERE project = ?", (project_id,)) if project_id else ("", ())
+    sql = f"SELECT record FROM sessions {where} ORDER BY last DESC, id LIMIT ?"
+    return [SessionRow.model_validate_json(row["record"]) for row in db.execute(sql, (*args, limit))]
+
+
+def find_sessions(db: sqlite3.Connection, ref: str, project_id: str) -> list[SessionRow]:
+    """Return sessions whose own or native id is, or (from 6 characters) starts with, `ref`."""
+    like = ref.replace("%", "").replace("_", "") + "%" if len(ref) >= 6 else ref
+    rows = db.execute(
+        "SELECT record FROM sessions WHERE (id = ? OR native_id = ? OR id LIKE ? OR native_id LIKE ?)"
+        " AND (project = ? OR ? = '') ORDER BY last DESC LIMIT 10",
+        (ref, ref, like, like, project_id, project_id),
+    )
+    return [SessionRow.model_validate_json(row["record"]) for row in rows]
+
+
+def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
+    """Return the sessions that have something to settle or are open, oldest first."""
+    rows = db.execute("SELECT record FROM sessions WHERE dirty = 1 OR state = 'open' ORDER BY last, id")
+    return [SessionRow.model_validate_json(row["record"]) for row in rows]
+
+
+# --- observations
+
+
+def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> None:
+    """Store an observation and its words; one with a known id is left as it is."""
+    body = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
+    db.execute(
+        "INSERT OR IGNORE INTO observations (id, session, project, at, kind, real, key, title, body, terms, scope)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            observation.id,
+            observation.session,
+            project_id,
+            millis(observation.at),
+            observation.kind,
+            int(real),
+            observation.key,
+            observation.title,
+            body,
+            extra_terms(f"{observation.title} {body}"),
+            scope_token(project_id),
+        ),
+    )
+    db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
+
+
+def knows_event(db: sqlite3.Connection, event_id: str) -> bool:
+    """Tell whether an event was already taken in. One that was set aside was not: it may be tried again."""
+    sql = (
+        "SELECT 1 FROM observations WHERE id = ? UNION ALL SELECT 1 FROM offers WHERE id = ?"
+        " UNION ALL SELECT 1 FROM unstored WHERE id = ? AND why <> 'set_aside'"
+    )
+    return db.execute(sql, (event_id, event_id, event_id)).fetchone() is not None
+
+
+def times_of_key(db: sqlite3.Connection, session_id: str, key: str) -> list[int]:
+    """Return when (Unix ms) the session had observations of this identity."""
+    rows = db.execute("SELECT at FROM observations WHERE session = ? AND key = ?", (session_id, key))
+    return [row["at"] for row in rows]
+
+
+def first_real_prompt(db: sqlite3.Connection, session_id: str, since: int) -> int | None:
+    """Return the time (Unix ms) of the session's first real user prompt at or after `since`."""
+    return db.execute(  # type: ignore[no-any-return]
+        "SELECT min(at) FROM observations WHERE session = ? AND real = 1 AND at >= ?", (session_id, since)
+    ).fetchone()[0]
+
+
+# --- what was not stored, offers, journal files
+
+
+def put_unstored(db: sqlite3.Connection, event_id: str, why: str, project_id: str) -> None:
+    """Count an event that was not stored: duplicates, filtered or set_aside."""
+    db.execute(
+        "INSERT OR REPLACE INTO unstored (id, why, project) SELECT ?, ?, ?"
+        " WHERE NOT EXISTS (SELECT 1 FROM observations WHERE id = ?)",
+        (event_id, why, project_id, event_id),
+    )
+
+
+def put_offer(db: sqlite3.Connection, event_id: str, session_id: str, handoff: str, at: int) -> None:
+    """Note that a session was shown a handoff."""
+    db.execute(
+        "INSERT OR IGNORE INTO offers (id, session, handoff, at) VALUES (?, ?, ?, ?)",
+        (event_id, session_id, handoff, at),
+    )
+
+
+def offers(db: sqlite3.Connection, session_id: str) -> list[tuple[str, int]]:
+    """Return (handoff, Unix ms) that the session was shown."""
+    rows = db.execute("SELECT handoff, at FROM offers WHERE session = ? ORDER BY at", (session_id,))
+    return [(row["handoff"], row["at"]) for row in rows]
+
+
+def offered(db: sqlite3.Connection, handoff: str) -> bool:
+    """Tell whether any session was shown the handoff."""
+    return db.execute("SELECT 1 FROM offers WHERE handoff = ?", (handoff,)).fetchone() is not None
+
+
+def file_size(db: sqlite3.Connection, name: str) -> int:
+    """Return up to which byte a journal file is indexed."""
+    row = db.execute("SELECT size FROM files WHERE name = ?", (name,)).fetchone()
+    return row["size"] if row else 0
+
+
+def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:
+    """Note up to which byte a journal file is indexed."""
+    db.execute("INSERT OR REPLACE INTO files (name, size) VALUES (?, ?)", (name, size))
+
+
+# --- pages and handoffs
+
+
+def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: Iterable[str]) -> None:
+    """Store a page, its words and its links, replacing what was at its path."""
+    db.execute("DELETE FROM pages WHERE project = ? AND path = ?", (page.project, page.path))
+    db.execute(
+        "INSERT INTO pages (project, path, id, kind, status, pinned, updated, mtime, size, record,"
+        " title, body, terms, scope) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            page.project,
+            page.path,
+            page.id,
+            page.kind,
+            page.status,
+            int(page.pinned),
+            millis(page.updated),
+            mtime,
+            size,
+            page.model_dump_json(exclude={"body"}),
+            page.title,
+            f"{page.body}\n{' '.join(page.tags)} {page.path}",
+            extra_terms(f"{page.title} {page.body}"),
+            scope_token(page.project),
+        ),
+    )
+    db.execute("DELETE FROM links WHERE project = ? AND source = ?", (page.project, page.path))
+    db.executemany(
+        "INSERT OR IGNORE INTO links (project, source, target) VALUES (?, ?, ?)",
+        [(page.project, page.path, target) for target in links],
+    )
+
+
+def drop_page(db: sqlite3.Connection, project_id: str, path: str) -> None:
+    """Forget a page that is no longer on disk."""
+    db.execute("DELETE FROM pages WHERE project = ? AND path = ?", (project_id, path))
+    db.execute("DELETE FROM links WHERE project = ? AND source = ?", (project_id, path))
+
+
+def page_stamps(db: sqlite3.Connection, project_id: str) -> dict[str, tuple[int, int]]:
+    """Return path -> (mtime in ns, size) of the project's indexed pages."""
+    rows = db.execute("SELECT path, mtime, size FROM pages WHERE project = ?", (project_id,))
+    return {row["path"]: (row["mtime"], row["size"]) for row in rows}
+
+
+def find_pages(db: sqlite3.Connection, ref: str, project_id: str) -> list[tuple[str, str]]:
+    """Return (project, path) of pages whose path, id, file name or title is `ref`; best match first."""
+    stem = "%/" + ref.removesuffix(".md").replace("%", "").replace("_", "\\_") + ".md"
+    rows = db.execute(
+        "SELECT project, path FROM pages WHERE (project = ? OR ? = '')"
+        " AND (path = ? OR path = ? OR id = ? OR title = ? COLLATE NOCASE OR path LIKE ? ESCAPE '\\')"
+        " ORDER BY path = ? DESC, id = ? DESC, status, updated DESC LIMIT 10",
+        (project_id, project_id, ref, ref + ".md", ref, ref, stem, ref, ref),
+    )
+    return [(row["project"], row["path"]) for row in rows]
+
+
+def recent_pages(
+    db: sqlite3.Connection, project_ids: Sequence[str], kinds: Sequence[str], limit: int
+) -> list[tuple[str, str]]:
+    """Return (project, path) of the pages changed last."""
+    marks = ",".join("?" * len(project_ids))
+    kind_marks = ",".join("?" * len(kinds))
+    wanted = f"AND kind IN ({kind_marks})" if kinds else "AND kind NOT IN ('project', 'index', 'lint')"
+    rows = db.execute(
+        f"SELECT project, path FROM pages WHERE project IN ({marks}) AND status = 'current' {wanted}"
+        " ORDER BY updated DESC, path LIMIT ?",
+        (*project_ids, *kinds, limit),
+    )
+    return [(row["project"], row["path"]) for row in rows]
+
+
+def page_record(db: sqlite3.Connection, project_id: str, path: str) -> Page | None:
+    """Return an indexed page without its body."""
+    row = db.execute("SELECT record FROM pages WHERE project = ? AND path = ?", (project_id, path)).fetchone()
+    return Page.model_validate_json(row["record"][:-1] + ',"body":""}') if row else None
+
+
+def backlinks(db: sqlite3.Connection, project_id: str, path: str, title: str) -> list[str]:
+    """Return the paths of pages that link to a page by path, file name or title."""
+    stem = path.rsplit("/", 1)[-1].removesuffix(".md")
+    rows = db.execute(
+        "SELECT DISTINCT source FROM links WHERE project = ? AND target IN (?, ?, ?, ?) ORDER BY source",
+        (project_id, path, path.removesuffix(".md"), stem, title),
+    )
+    return [row["source"] for row in rows]
+
+
+def put_handoff(db: sqlite3.Connection, handoff: Handoff) -> None:
+    """Store a handoff."""
+    db.execute(
+        "INSERT OR REPLACE INTO handoffs (id, project, state, session, automatic, created, record)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            handoff.id,
+            handoff.project,
+            handoff.state,
+            handoff.from_session,
+            int(handoff.automatic),
+            millis(handoff.created),
+            handoff.model_dump_json(),
+        ),
+    )
+
+
+def drop_handoff(db: sqlite3.Connection, handoff_id: str) -> None:
+    """Forget a handoff whose page is gone."""
+    db.execute("DELETE FROM handoffs WHERE id = ?", (handoff_id,))
+
+
+def handoffs(db: sqlite3.Connection, project_id: str = "", session_id: str = "") -> list[Handoff]:
+    """Return handoffs of a project, a session or all, newest first."""
+    rows = db.execute(
+        "SELECT record FROM handoffs WHERE (project = ? OR ? = '') AND (session = ? OR ? = '')"
+        " ORDER BY created DESC, id",
+        (project_id, project_id, session_id, session_id),
+    )
+    return [Handoff.model_validate_json(row["record"]) for row in rows]
+
+
+def counts(db: sqlite3.Connection, project_id: str = "") -> Counts:
+    """Count what a project (all when empty) holds; generated pages are not counted."""
+    one = "SELECT count(*) FROM {} WHERE (project = :p OR :p = '')"
+    found = {
+        name: db.execute(one.format(name), {"p": project_id}).fetchone()[0]
+        for name in ("sessions", "observations", "handoffs")
+    }
+    pages = db.execute(
+        one.format("pages") + " AND kind NOT IN ('project', 'index', 'lint', 'handoff')", {"p": project_id}
+    ).fetchone()[0]
+    return Counts(pages=pages, **found)
+
+
+def unstored_counts(db: sqlite3.Connection, project_id: str = "") -> dict[str, int]:
+    """Count events that were not stored, by reason."""
+    rows = db.execute(
+        "SELECT why, count(*) AS n FROM unstored WHERE (project = ? OR ? = '') GROUP BY why",
+        (project_id, project_id),
+    )
+    return {row["why"]: row["n"] for row in rows}

@@ -1,0 +1,249 @@
+"""Ingest: spooled events become observations in journal and index, exactly once; then what follows is settled.
+
+One ingest at a time (`locks/ingest.lock`). Order within a batch: journal (synced), index (committed), then the
+spool entries go. Killed anywhere, the next run finds the entries again and knows what is already there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ai_memory_mcp import registry, sessions
+from ai_memory_mcp.agents.spec import AgentSpec, all_specs, pick
+from ai_memory_mcp.errors import AiMemoryError
+from ai_memory_mcp.files import locked
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.rows import SessionRow, millis
+from ai_memory_mcp.journal import UNSTORED
+from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.model import Event, IngestReport, Observation, Project
+from ai_memory_mcp.observe import observe
+from ai_memory_mcp.place import never_a_project
+from ai_memory_mcp.project import Identity, branch_of, identify
+from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.spool import Entry
+
+BATCH = 1000  # events per index transaction: searches are never kept waiting long
+DOUBLE = 5_000  # ms within which the same event without ids of its own is a double delivery
+_FOLLOWERS = ("session-end", "stop", "subagent-stop", "pre-compact", "post-compact", "notification", "other")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an event happened: what emit found, and the project that is."""
+
+    root: str
+    marker: str
+    project: Project
+    identity: Identity
+
+
+@dataclass
+class Batch:
+    """What one batch will append, and counts of what became of its events."""
+
+    ledger: Ledger
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    report: dict[str, int] = field(default_factory=dict)
+    aside: list[tuple[Entry, str]] = field(default_factory=list)
+    keys: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+
+    def write(self, name: str, record: dict[str, Any]) -> None:
+        """Apply a record and have it appended to a journal file."""
+        self.ledger.apply(record)
+        self.lines.setdefault(name, []).append(json.dumps(record, ensure_ascii=False))
+
+    def observe(self, name: str, observation: Observation) -> None:
+        """The same for an observation, without the detour through a dict: this is the hot loop."""
+        self.ledger.observe(observation)
+        line = observation.model_dump_json(exclude_defaults=True)
+        self.lines.setdefault(name, []).append('{"type":"observation",' + line[1:])
+
+    def count(self, what: str) -> None:
+        """Count one event."""
+        self.report[what] = self.report.get(what, 0) + 1
+
+
+class Places:
+    """Finds the project of events, each place once per run; new projects become known on the way."""
+
+    def __init__(self, res: Resources, now: datetime) -> None:
+        self.res = res
+        self.now = now
+        self.found: dict[tuple[str, str], Place] = {}
+
+    def of(self, event: Event) -> Place:
+        """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
+        key = (event.root, event.marker)
+        if key not in self.found:
+            self.found[key] = self._look_up(event)
+        return self.found[key]
+
+    def _look_up(self, event: Event) -> Place:
+        with self.res.index.read() as db:
+            known = rows.projects(db)
+        cwd = event.root or event.cwd
+        identity = identify(cwd if not never_a_project(cwd, self.res.user_home) else "", self.res.user_home)
+        if event.marker and event.cwd:
+            identity = identify(event.cwd, self.res.user_home)
+        if identity.by == "folder":  # a folder that is gone by now is still known by its path
+            for project in known:
+                if event.root in project.roots or identity.root in project.roots:
+                    return Place(event.root, event.marker, project, identity)
+        project = registry.make_known(self.res, identity, known, now=self.now)
+        return Place(event.root, event.marker, project, identity)
+
+
+def drain(res: Resources, *, now: datetime) -> tuple[IngestReport, list[Place]]:
+    """Take everything out of the spool. The caller holds the ingest lock. Returns counts and places seen."""
+    places = Places(res, now)
+    total: dict[str, int] = {}
+    while entries := res.spool.take(BATCH):
+        report = _take_in(res, entries, places)
+        for key, count in report.items():
+            total[key] = total.get(key, 0) + count
+    return IngestReport(**total), list(places.found.values())
+
+
+def lock(res: Resources, timeout: float) -> Any:
+    """Return the lock that one ingest at a time holds."""
+    return locked(res.home / "locks" / "ingest.lock", timeout=timeout)
+
+
+def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, int]:
+    """Store one batch: journal, then index, then the spool entries go."""
+    prepared = [(entry, _place(places, entry)) for entry in entries]
+    with res.index.write() as db:
+        batch = Batch(Ledger(db))
+        batch.ledger.catch_up(res.journal, UNSTORED)
+        for entry, place in prepared:
+            if not rows.knows_event(db, entry.id):
+                _take_one(res, batch, entry, place)
+        for name, lines in batch.lines.items():
+            rows.set_file_size(db, name, res.journal.append(name, lines))
+        batch.ledger.flush()
+    for entry, reason in batch.aside:
+        res.spool.set_aside(entry, reason)
+    res.spool.drop(entries)
+    return batch.report
+
+
+def _place(places: Places, entry: Entry) -> Place | str:
+    """Return where an entry's event happened, or why that cannot be said."""
+    if not entry.event or entry.event.filtered:
+        return entry.problem
+    try:
+        return places.of(entry.event)
+    except AiMemoryError as error:
+        return str(error)
+
+
+def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) -> None:
+    event = entry.event
+    if event and event.filtered:
+        _not_stored(batch, entry.id, "filtered", "", event.filtered)
+        return
+    if event is None or isinstance(place, str) or event.problem:
+        reason = place if isinstance(place, str) else event.problem if event else entry.problem
+        _not_stored(batch, entry.id, "set_aside", "", reason)
+        batch.aside.append((entry, reason))
+        return
+    spec = spec_of(event.agent)
+    row = _session(res, batch, event, spec, place)
+    if event.offered:
+        offer = {"type": "offer", "id": event.id, "session": row.id, "handoff": event.offered, "at": event.at.isoformat()}
+        batch.write(res.journal.name_of(row.project, row.id), offer)
+        return
+    observation = observe(event, spec, row.id)
+    if _double(batch, observation):
+        _not_stored(batch, event.id, "duplicates", row.project)
+        return
+    if event.pid != row.pid:  # a resumed session runs in another process
+        batch.ledger.keep(row.model_copy(update={"pid": event.pid}))
+    batch.observe(res.journal.name_of(row.project, row.id), observation)
+    batch.count("ingested")
+    if observation.kind == "session-end":
+        _end_everywhere(batch, row)
+
+
+def spec_of(agent: str) -> AgentSpec:
+    """Return the agent's description; an agent without one is still captured, by the commonest field names."""
+    return all_specs().get(agent) or AgentSpec(name=agent, title=agent, fields=all_specs()["claude-code"].fields)
+
+
+def _not_stored(batch: Batch, event_id: str, why: str, project: str, reason: str = "") -> None:
+    """Count an event that leaves no observation, durably and once."""
+    record = {"type": "unstored", "id": event_id, "why": why, "project": project, "reason": reason}
+    batch.write(UNSTORED, record)
+    batch.count(why)
+
+
+def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place: Place) -> SessionRow:
+    """Return the session of an event, begun if need be.
+
+    What only follows (an end, a stop) goes to where the agent's session was last active; so does work in a folder
+    that is no project of its own (a temporary folder, a folder below the session's). Other work stays with the
+    project it happened in, whatever the session was started for.
+    """
+    told = pick(event.payload, spec.fields.get("session", ("session_id",)))
+    native = told if isinstance(told, str) and told else f"unknown-{event.at.date()}-{event.pid}"
+    kind = spec.events[event.event].kind if event.event in spec.events else "other"
+    natives = batch.ledger.natives(event.agent, native)
+    homeless = place.identity.by in ("none", "folder")
+    if natives and (kind in _FOLLOWERS or event.offered or homeless):
+        exact = [row for row in natives if row.project == place.project.id]
+        row = (exact or natives)[0] if not homeless else natives[0]
+        return _current(res, batch, row)
+    session_id = sessions.session_id(event.agent, native, place.project.id)
+    row_or_none = batch.ledger.session(session_id)
+    if row_or_none:
+        return _current(res, batch, row_or_none)
+    row = SessionRow(
+        id=session_id,
+        agent=event.agent,
+        native_id=native,
+        project=place.project.id,
+        started=event.at,
+        last=event.at,
+        cwd=event.cwd,
+        branch=branch_of(place.identity.root) if place.identity.root else "",
+        pid=event.pid,
+    )
+    name = res.journal.name_of(row.project, row.id)
+    batch.ledger.catch_up(res.journal, name)
+    if batch.ledger.session(session_id) is None:
+        header = {"type": "session", **row.plain().model_dump(mode="json", exclude_defaults=True)}
+        batch.write(name, header)
+    return batch.ledger.session(session_id) or row
+
+
+def _current(res: Resources, batch: Batch, row: SessionRow) -> SessionRow:
+    """Return the session with its journal caught up (a crash may have left lines that the index lacks)."""
+    name = res.journal.name_of(row.project, row.id)
+    if name not in batch.lines:
+        batch.ledger.catch_up(res.journal, name)
+    return batch.ledger.session(row.id) or row
+
+
+def _double(batch: Batch, observation: Observation) -> bool:
+    """Tell whether the session already has this event: the same ids, or the same content at the same moment."""
+    if not observation.key:
+        return False
+    at = millis(observation.at)
+    seen = batch.keys.setdefault((observation.session, observation.key), [])
+    known = seen + rows.times_of_key(batch.ledger.db, observation.session, observation.key)
+    identified = bool(observation.tool_use or observation.turn)
+    if known and (identified or min(abs(at - other) for other in known) <= DOUBLE):
+        return True
+    seen.append(at)
+    return False
+
+
+def _end_everywhere(batch: Batch, row: SessionRow) -> None:
+    """The end of an agent's session ends it in every project it worked in."""
+    for other in batch.ledger.natives(row.agent, row.native_id):
+        if other.id != row.id and other.state == "open":
+            batch.ledger.keep(other.model_copy(update={"end_seen": True, "dirty": True}))

@@ -1,0 +1,94 @@
+"""What a record of the journal does to the index. Ingest and reindex both go through here, so that a rebuilt index
+is the same index."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from ai_memory_mcp import sessions
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.rows import SessionRow
+from ai_memory_mcp.journal import Journal
+from ai_memory_mcp.model import Observation
+from ai_memory_mcp.observe import is_real_prompt
+
+
+class Ledger:
+    """Applies records within one index transaction; keeps the sessions it touches in memory until `flush`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self._rows: dict[str, SessionRow | None] = {}
+        self._changed: set[str] = set()
+
+    def session(self, session_id: str) -> SessionRow | None:
+        """Return a session as it is after what was applied so far."""
+        if session_id not in self._rows:
+            self._rows[session_id] = rows.session(self.db, session_id)
+        return self._rows[session_id]
+
+    def natives(self, agent: str, native_id: str) -> list[SessionRow]:
+        """Return the sessions with the agent's own id, the last active first."""
+        found = {row.id: row for row in rows.native_sessions(self.db, agent, native_id)}
+        found |= {
+            key: row
+            for key, row in self._rows.items()
+            if row and row.agent == agent and row.native_id == native_id
+        }
+        return sorted(found.values(), key=lambda row: row.last, reverse=True)
+
+    def keep(self, row: SessionRow) -> None:
+        """Note a changed session."""
+        self._rows[row.id] = row
+        self._changed.add(row.id)
+
+    def flush(self) -> None:
+        """Write the changed sessions."""
+        for session_id in sorted(self._changed):
+            row = self._rows[session_id]
+            if row:
+                rows.put_session(self.db, row)
+        self._changed.clear()
+
+    def apply(self, record: dict[str, Any]) -> None:
+        """Apply one record of the journal; a record that was applied before changes nothing."""
+        told = dict(record)
+        kind = told.pop("type", "")
+        if kind == "session":
+            if self.session(told["id"]) is None:
+                self.keep(SessionRow.model_validate(told))
+        elif kind == "observation":
+            self.observe(Observation.model_validate(told))
+        elif kind == "offer":
+            at = rows.millis(datetime.fromisoformat(told["at"]))
+            rows.put_offer(self.db, told["id"], told["session"], told["handoff"], at)
+            row = self.session(told["session"])
+            if row:
+                self.keep(row.model_copy(update={"dirty": True}))
+        elif kind == "close":
+            row = self.session(told["session"])
+            if row:
+                row = sessions.fold_close(row, datetime.fromisoformat(told["at"]))
+                self.keep(row.model_copy(update={"page": told.get("page"), "title": told.get("title") or row.title}))
+        elif kind == "unstored":
+            rows.put_unstored(self.db, told["id"], told["why"], told.get("project", ""))
+
+    def catch_up(self, journal: Journal, name: str) -> None:
+        """Apply what a journal file holds beyond what is indexed of it: a crash came between the two."""
+        size = journal.size(name)
+        known = rows.file_size(self.db, name)
+        if size == known:
+            return
+        for record in journal.read(name, known if size > known else 0):
+            self.apply(record)
+        rows.set_file_size(self.db, name, size)
+
+    def observe(self, observation: Observation) -> None:
+        """Store an observation of a known session; one that is already there changes nothing."""
+        row = self.session(observation.session)
+        if row is None or rows.knows_event(self.db, observation.id):
+            return
+        rows.put_observation(self.db, row.project, observation, is_real_prompt(observation))
+        self.keep(sessions.fold(row, observation))

@@ -1,0 +1,333 @@
+"""`LocalMemory`: Memory on the files of this machine. The one place where the parts are joined."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from ai_memory_mcp import brief as briefs
+from ai_memory_mcp import handoff as handoffs
+from ai_memory_mcp import ingest, pages, recall, registry, reindex, settle, writing
+from ai_memory_mcp.config import environment, home_folder, load_config, user_home
+from ai_memory_mcp.errors import NotFoundError, StorageError
+from ai_memory_mcp.files import private_dir
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.model import (
+    Answer,
+    Brief,
+    Capture,
+    Document,
+    Draft,
+    Handoff,
+    HandoffDraft,
+    Hit,
+    IngestReport,
+    Page,
+    Project,
+    Query,
+    Resolved,
+    Scope,
+    Session,
+    Status,
+)
+from ai_memory_mcp.project import identify, workspace_id
+from ai_memory_mcp.redact import Redactor
+from ai_memory_mcp.resources import Resources
+
+READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
+WRITE_WAIT = 30.0
+
+
+def open_local(home: Path | None = None) -> LocalMemory:
+    """Open the memory of this machine (AI_MEMORY_HOME). Raises ConfigError when settings are broken."""
+    env = environment()
+    home = home or home_folder(env)
+    return LocalMemory(Resources.at(home, user_home(env), load_config(home, env)))
+
+
+class LocalMemory:
+    """Memory in-process, on spool, journal, wiki and index. Holds no open files between calls."""
+
+    def __init__(self, res: Resources) -> None:
+        self.res = res
+        self._touched: dict[str, Project] = {}
+        private_dir(res.home)
+
+    # --- looking
+
+    def resolve(self, scope: Scope) -> Resolved:
+        """Say which project a scope means and how that was found."""
+        self._ready()
+        return registry.resolve(self.res, scope)
+
+    def search(self, scope: Scope, query: Query) -> Answer:
+        """Rank pages and observations for a question."""
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            projects = self._reach(rows.projects(db), resolved, everywhere=query.everywhere)
+            return recall.answer(db, projects, query, resolved.project)
+
+    def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
+        """Read a page, a session or a handoff."""
+        resolved = self._fresh(scope)
+        ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
+        with self.res.index.read() as db:
+            known = {project.id: project for project in rows.projects(db)}
+            for project_id in [resolved.project.id, ""] if resolved.project else [""]:
+                found = rows.find_pages(db, ref, project_id)
+                if found and found[0][0] in known:
+                    owner, path = found[0]
+                    page = rows.page_record(db, owner, path)
+                    session = rows.session(db, page.id) if page and page.kind == "session" else None
+                    if observations and session:
+                        return recall.read_session(self.res, session, known[owner], observations=True)
+                    return recall.read_page(self.res, db, known[owner], path, links=links)
+                of_session = rows.find_sessions(db, ref, project_id)
+                if of_session and of_session[0].project in known:
+                    row = of_session[0]
+                    return recall.read_session(self.res, row, known[row.project], observations=observations)
+        raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+
+    def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
+        """The pages changed last, newest first."""
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            projects = self._reach(rows.projects(db), resolved, everywhere=False)
+            return recall.recent(db, projects, kinds, limit)
+
+    def handoffs(self, scope: Scope, *, every: bool = False) -> tuple[Handoff, ...]:
+        """Handoffs of the project, the one to offer first; waiting ones only unless `every`."""
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            ids = [project.id for project in self._reach(rows.projects(db), resolved, everywhere=False)]
+            found = [
+                one.model_copy(update={"state": "offered"})
+                if one.state == "open" and rows.offered(db, one.id)
+                else one
+                for project_id in ids
+                for one in rows.handoffs(db, project_id)
+            ]
+        first = handoffs.in_order(found)
+        return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
+
+    def brief(self, scope: Scope, *, agent: str = "") -> Brief:
+        """What a session start would be told now; consumes nothing."""
+        resolved = self._fresh(scope)
+        project = resolved.project or registry.general(resolved.workspace)
+        parts = briefs.compose_parts(self.res, project, now=_now())
+        return briefs.for_reader(parts, resolved.project, agent, self.res.config.brief.max_chars)
+
+    def sessions(self, scope: Scope, *, limit: int = 20) -> tuple[Session, ...]:
+        """Sessions of the project (of the workspace where none resolves), newest first."""
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            ids = [project.id for project in self._reach(rows.projects(db), resolved, everywhere=False)]
+            found = [row.plain() for project_id in ids for row in rows.sessions(db, project_id, limit)]
+        return tuple(sorted(found, key=lambda session: session.last, reverse=True)[:limit])
+
+    def projects(self) -> tuple[Project, ...]:
+        """Every known project."""
+        self._fresh(None)
+        with self.res.index.read() as db:
+            return tuple(rows.projects(db))
+
+    def status(self, scope: Scope) -> Status:
+        """Counts, capture accounting, health."""
+        resolved = self._fresh(scope)
+        project = resolved.project
+        with self.res.index.read() as db:
+            counts = rows.counts(db, project.id if project else "")
+            stored = rows.counts(db).observations
+            unstored = rows.unstored_counts(db)
+        waiting = self.handoffs(scope)
+        aside = list(self.res.spool.kept_aside())
+        capture = Capture(seen=stored + sum(unstored.values()), stored=stored, **unstored)
+        return Status(
+            home=str(self.res.home),
+            project={
+                "id": project.id if project else "",
+                "name": project.name if project else "",
+                "workspace": resolved.workspace,
+                "root": resolved.root,
+                "resolved_by": resolved.by,
+            },
+            counts=counts,
+            spool={"pending": self.res.spool.pending(), "set_aside": len(aside)},
+            capture=capture,
+            handoff=waiting[0].id if waiting else "",
+            problems=tuple(f"{name}: {reason}" for name, reason in aside[:5]),
+        )
+
+    # --- changing
+
+    def write(self, scope: Scope, draft: Draft) -> Page:
+        """Create or replace a page, committed before this returns."""
+        project = self._own(scope)
+        page = writing.write(self.res, project, draft, self._redactor(), now=_now())
+        self._changed(project)
+        return page
+
+    def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
+        """Leave a handoff by hand; it goes before automatic ones."""
+        project = self._own(scope)
+        session = self._session_id(project, draft.from_agent, draft.from_session)
+        draft = draft.model_copy(update={"from_session": session})
+        made = writing.leave(self.res, project, draft, self._redactor(), now=_now())
+        self._changed(project)
+        return made
+
+    def accept_handoff(self, scope: Scope, ref: str = "", *, by: str = "", agent: str = "") -> Handoff:
+        """Take a waiting handoff. Exactly one caller succeeds."""
+        one = self._waiting(scope, ref, agent)
+        project = self._project(one.project)
+        session = self._session_id(project, agent, by)
+        who = " ".join(word for word in (agent or "user", session) if word)
+        taken = settle.take(self.res, project, one.id, by=who, now=_now())
+        self._changed(project)
+        return taken
+
+    def close_handoff(self, scope: Scope, ref: str) -> Handoff:
+        """Mark a handoff as done, so that it is offered no more."""
+        one = self._waiting(scope, ref, "")
+        project = self._project(one.project)
+        closed = settle.finish(self.res, project, one.id, now=_now())
+        self._changed(project)
+        return closed
+
+    # --- upkeep
+
+    def ingest(self, scope: Scope | None = None) -> IngestReport:
+        """Turn spooled events into observations and settle what follows from them."""
+        self._ready()
+        with ingest.lock(self.res, WRITE_WAIT):
+            return self._ingest()
+
+    def tick(self) -> None:
+        """Ingest what waits, if anything does and nobody else is at it; for long-lived processes between calls."""
+        if self.res.spool.pending():
+            try:
+                self._ready()
+                with ingest.lock(self.res, 0.0):
+                    self._ingest()
+            except StorageError:
+                return
+            self.tidy()
+
+    def reindex(self) -> None:
+        """Build the index anew from wiki and journal."""
+        with ingest.lock(self.res, WRITE_WAIT):
+            reindex.rebuild(self.res)
+
+    def tidy(self) -> None:
+        """Do what was deferred: git's own index, packing, temporary files."""
+        settle.tidy(self.res, list(self._touched.values()))
+        self._touched.clear()
+
+    def close(self) -> None:
+        """Finish what was deferred."""
+        self.tidy()
+
+    # --- inside
+
+    def _ready(self) -> None:
+        """Make sure that there is an index; build it from the files when it is missing or of another version."""
+        if self.res.index.ready():
+            return
+        with ingest.lock(self.res, WRITE_WAIT):
+            if not self.res.index.ready():  # somebody else may have built it meanwhile
+                self._build()
+
+    def _build(self) -> None:
+        if not self.res.wiki_folders() and not self.res.journal.names():
+            with self.res.index.write() as db:
+                rows.set_meta(db, "complete", "1")
+            return
+        reindex.rebuild(self.res)
+
+    def _ingest(self) -> IngestReport:
+        now = _now()
+        report, places = ingest.drain(self.res, now=now)
+        done = settle.settle(self.res, places, now=now)
+        self._touched |= done.projects
+        return report.model_copy(update={"sessions_closed": done.closed, "handoffs": done.handoffs})
+
+    def _fresh(self, scope: Scope | None) -> Resolved:
+        """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope."""
+        self._ready()
+        if self.res.spool.pending():
+            try:
+                with ingest.lock(self.res, READ_WAIT):
+                    self._ingest()
+            except StorageError:  # another ingest is busy: answer from what is there
+                pass
+        resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
+        if resolved.project and (self.res.wiki(resolved.project).folder).is_dir():
+            try:
+                if pages.notice_edits(self.res, resolved.project, now=_now()):
+                    self._changed(resolved.project)
+            except StorageError:
+                pass
+        return resolved
+
+    def _own(self, scope: Scope) -> Project:
+        """Return the project to write to, made known if it is new; `general` where nothing resolves."""
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            known = rows.projects(db)
+        if resolved.project is None:
+            project = registry.general(resolved.workspace)
+        elif resolved.by == "named":
+            project = resolved.project
+        else:
+            return registry.make_known(self.res, identify(scope.cwd, self.res.user_home), known, now=_now())
+        if project.id not in {one.id for one in known}:
+            registry.record(self.res, project, now=_now())
+        return project
+
+    def _project(self, project_id: str) -> Project:
+        with self.res.index.read() as db:
+            found = rows.project(db, project_id)
+        if found is None:
+            raise NotFoundError(f"the project {project_id} is gone; run: ai-memory-mcp reindex")
+        return found
+
+    def _changed(self, project: Project) -> None:
+        self._touched[project.id] = project
+        briefs.render(self.res, project, now=_now())
+
+    def _waiting(self, scope: Scope, ref: str, agent: str) -> Handoff:
+        every = self.handoffs(scope, every=True)
+        if ref:
+            found = [one for one in every if one.id == ref or one.path == ref or (len(ref) >= 6 and one.id.startswith(ref))]
+            if not found:
+                raise NotFoundError(f"there is no handoff '{ref}'; `ai-memory-mcp handoff list --all` shows them")
+            return found[0]
+        first = [one for one in every if handoffs.waiting(one) and (not agent or handoffs.for_agent(one, agent))]
+        if not first:
+            raise NotFoundError("no handoff is waiting")
+        return first[0]
+
+    def _session_id(self, project: Project, agent: str, native: str) -> str:
+        """Return our id of the session that an agent knows by its own id; what is not known stays as told."""
+        if not native:
+            return ""
+        with self.res.index.read() as db:
+            found = [row for row in rows.native_sessions(db, agent, native) if row.project == project.id]
+        return found[0].id if found else native
+
+    @staticmethod
+    def _reach(known: list[Project], resolved: Resolved, *, everywhere: bool) -> list[Project]:
+        """Return the projects that a read covers: the one that resolved, else its workspace; all on request."""
+        if everywhere:
+            return known
+        if resolved.project:
+            return [resolved.project]
+        return [project for project in known if project.workspace_id == workspace_id(resolved.workspace)]
+
+    def _redactor(self) -> Redactor:
+        redact = self.res.config.redact
+        return Redactor(extra=redact.patterns, allow=redact.allow)
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

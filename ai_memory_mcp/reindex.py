@@ -1,0 +1,33 @@
+"""Reindex: build the index anew from wiki and journal alone. The caller holds the ingest lock."""
+
+from __future__ import annotations
+
+from ai_memory_mcp import pages, registry
+from ai_memory_mcp.errors import NotFoundError
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.resources import Resources
+
+
+def rebuild(res: Resources) -> None:
+    """Throw the index away and make it again: projects, pages, handoffs, sessions, observations, counts.
+
+    Nothing else is read than files; marked complete only at the end, so that an interrupted run is begun again.
+    """
+    res.index.discard()
+    with res.index.write() as db:
+        for workspace_id, project_id in res.wiki_folders():
+            wiki = res.wiki_at(workspace_id, project_id)
+            text = wiki.read(registry.FRONT_PAGE).decode("utf-8", "replace")
+            project = registry.from_front_page(text, project_id, workspace_id)
+            rows.put_project(db, project)
+            for path in wiki.paths():
+                try:
+                    pages.index_file(db, res, project, path)
+                except NotFoundError:
+                    continue
+        ledger = Ledger(db)
+        for name in res.journal.names():
+            ledger.catch_up(res.journal, name)
+        ledger.flush()
+        rows.set_meta(db, "complete", "1")

@@ -1,0 +1,209 @@
+"""Sessions: what an observation changes in one, when one is over, and closing it (page and automatic handoff).
+
+State is derived: replaying a session's journal gives the same row. Everything here can be repeated after a crash:
+pages depend only on the observations, never on the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from ai_memory_mcp import handoff as handoffs
+from ai_memory_mcp import markdown, pages
+from ai_memory_mcp.config import SessionConfig
+from ai_memory_mcp.digest import digest, handoff_fields
+from ai_memory_mcp.digest_model import Digest, Rendered
+from ai_memory_mcp.digest_page import render_page
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.rows import SessionRow
+from ai_memory_mcp.model import Handoff, Observation, Page, Project
+from ai_memory_mcp.observe import is_real_prompt
+from ai_memory_mcp.project import NAMESPACE
+from ai_memory_mcp.resources import Resources
+
+_WORK = ("post-tool", "tool-failure", "pre-tool")
+
+
+def session_id(agent: str, native_id: str, project_id: str) -> str:
+    """Return our id of a session: the same wherever and however often its events are ingested."""
+    return str(uuid.uuid5(NAMESPACE, f"session:{agent}:{native_id}:{project_id}"))
+
+
+def fold(row: SessionRow, observation: Observation) -> SessionRow:
+    """Return the session after one more observation. A prompt or a tool use reopens a closed one."""
+    real = is_real_prompt(observation)
+    work = observation.kind in _WORK and not observation.subagent
+    changes: dict[str, object] = {
+        "observations": row.observations + 1,
+        "last": max(row.last, observation.at),
+        "started": min(row.started, observation.at),
+        "dirty": True,
+    }
+    if real:
+        changes["prompts"] = row.prompts + 1
+        changes["title"] = row.title or observation.title
+    if observation.kind in ("post-tool", "tool-failure"):
+        changes["tools"] = row.tools + 1
+    if real or work or observation.kind == "session-start":
+        changes |= {"state": "open", "ended": None, "end_seen": False}
+    if observation.kind == "session-start":
+        changes["begun"] = observation.at
+    if observation.kind == "session-end":
+        changes["end_seen"] = True
+    return row.model_copy(update=changes)
+
+
+def fold_close(row: SessionRow, at: datetime) -> SessionRow:
+    """Return the session after it was closed."""
+    return row.model_copy(update={"state": "closed", "ended": at, "dirty": False})
+
+
+def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig, *, now: datetime) -> bool:
+    """Tell whether an open session has ended.
+
+    Its end was seen; or another session of the project started after its last sign of life and its agent is gone,
+    runs that other session now, or has been idle; or nothing was heard of it for a long time.
+    """
+    if row.end_seen:
+        return True
+    idle = now - row.last
+    if idle > timedelta(minutes=config.abandoned_minutes):
+        return True
+    newer = [other for other in others if other.id != row.id and other.last >= row.last]
+    if not newer:
+        return False
+    replaced = any(other.pid == row.pid and other.begun and other.begun >= row.last for other in newer)
+    return replaced or not process_lives(row.pid) or idle > timedelta(minutes=config.idle_minutes)
+
+
+def process_lives(pid: int) -> bool:
+    """Tell whether a process runs here; an unknown one counts as running."""
+    if pid <= 1:
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
+def read_observations(res: Resources, row: SessionRow) -> list[Observation]:
+    """Return a session's observations from its journal, in order of time."""
+    found: dict[str, Observation] = {}
+    for record in res.journal.read(res.journal.name_of(row.project, row.id)):
+        if record.pop("type", "") == "observation":
+            observation = Observation.model_validate(record)
+            found.setdefault(observation.id, observation)
+    return sorted(found.values(), key=lambda observation: (observation.at, observation.id))
+
+
+def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow, Handoff | None]:
+    """Compile the session's page and automatic handoff in one commit. Returns the row and the handoff, if any.
+
+    A session without substance (no real prompt and no tool use) leaves nothing.
+    """
+    if not row.prompts and not row.tools:
+        return row, None
+    with res.index.read() as db:
+        own = rows.handoffs(db, session_id=row.id)
+        others = rows.handoffs(db, project.id)
+    observations = read_observations(res, row)
+    found = digest(row.plain(), observations)
+    rendered = render_page(found, row.plain())
+    page = _page(row, rendered)
+    texts: dict[str, str | None] = {}
+    if not _edited_by_hand(res, project, page.path):
+        texts[page.path] = _stamped(markdown.text_from(page))
+    asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
+    made = None if _already_told(row, asked, own) else _handoff(row, found, rendered, own, others)
+    if made:
+        texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
+        for old in handoffs.superseded_by(made, row.plain(), others):
+            text = res.wiki(project).read(old.path).decode("utf-8", "replace")
+            texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
+    pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=row.last)
+    return row.model_copy(update={"page": page.path, "title": rendered.title}), made
+
+
+def _page(row: SessionRow, rendered: Rendered) -> Page:
+    path = f"sessions/{row.started.strftime('%Y/%m/%d')}-{rendered.slug}-{row.id[:8]}.md"
+    return Page(
+        id=row.id,
+        path=row.page or path,
+        title=rendered.title,
+        kind="session",
+        project=row.project,
+        body=rendered.body,
+        tags=rendered.tags,
+        created=row.started,
+        updated=row.last,
+        agent=row.agent,
+        session=row.native_id,
+        entities=rendered.entities,
+        summary=rendered.summary,
+    )
+
+
+def _already_told(row: SessionRow, last_prompt: datetime, own: Sequence[Handoff]) -> bool:
+    """Tell whether nothing is left to hand over: the agent left a handoff itself after its last prompt, or nothing
+    has happened since the last automatic one was taken."""
+    if any(not handoff.automatic and handoff.created >= last_prompt for handoff in own):
+        return True
+    taken = [handoff for handoff in own if handoff.automatic and not handoffs.waiting(handoff)]
+    return any(handoff.created >= row.last for handoff in taken)
+
+
+def _handoff(
+    row: SessionRow, found: Digest, rendered: Rendered, own: Sequence[Handoff], others: Sequence[Handoff]
+) -> Handoff:
+    """Return the automatic handoff of this close of the session."""
+    made = Handoff(
+        id=handoffs.automatic_id(row.plain(), own),
+        project=row.project,
+        from_agent=row.agent,
+        from_session=row.id,
+        automatic=True,
+        created=row.last,
+        branch=row.branch,
+        **handoff_fields(found),
+    )
+    path = next((handoff.path for handoff in own if handoff.id == made.id), "")
+    made = made.model_copy(update={"path": path or handoffs.page_path(made, rendered.title)})
+    return _carried_over(made, others, row)
+
+
+def _carried_over(made: Handoff, others: Sequence[Handoff], row: SessionRow) -> Handoff:
+    """Carry over what an accepted handoff left to do when its session did no work of its own."""
+    if row.tools:
+        return made
+    taken = [handoff for handoff in others if handoff.accepted_by.endswith(row.id)]
+    if not taken:
+        return made
+    old = max(taken, key=lambda handoff: handoff.accepted or handoff.created)
+    merged = {
+        name: tuple(dict.fromkeys((*getattr(made, name), *getattr(old, name))))[:12] for name in handoffs.SECTIONS
+    }
+    summary = f"{made.summary}\n\nStill open from the handoff before ({old.path}): {old.summary}"
+    return made.model_copy(update={**merged, "summary": summary[:2000]})
+
+
+def _stamped(text: str) -> str:
+    """Mark a compiled page with a check sum of its body, so that an edit by hand is seen and never overwritten."""
+    return markdown.set_keys(text, {"compiled": _check(markdown.parse(text)[1])})
+
+
+def _edited_by_hand(res: Resources, project: Project, path: str) -> bool:
+    if not (res.wiki(project).folder / path).exists():
+        return False
+    meta, body = markdown.parse(res.wiki(project).read(path).decode("utf-8", "replace"))
+    return str(meta.get("compiled", "")) != _check(body)
+
+
+def _check(body: str) -> str:
+    return hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()[:16]

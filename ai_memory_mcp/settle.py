@@ -1,0 +1,184 @@
+"""Settle: what follows from new observations. Handoffs are accepted, sessions closed, briefs rendered.
+
+Driven by state in the index (dirty and open sessions), not by the events that came in, so that a run which was
+killed is made up for by the next one. The caller holds the ingest lock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from ai_memory_mcp import brief, handoff, markdown, pages, sessions
+from ai_memory_mcp.errors import ConflictError, NotFoundError, StorageError
+from ai_memory_mcp.files import locked
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.rows import SessionRow
+from ai_memory_mcp.ingest import Place
+from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.model import Handoff, Project
+from ai_memory_mcp.resources import Resources
+
+LOCK_WAIT = 10.0
+
+
+@dataclass
+class Settled:
+    """What was done, and which projects changed."""
+
+    closed: int = 0
+    handoffs: int = 0
+    projects: dict[str, Project] = field(default_factory=dict)
+
+
+def settle(res: Resources, places: Iterable[Place], *, now: datetime) -> Settled:
+    """Accept, close and expire what is due; then render the briefs of the projects that changed."""
+    done = Settled(projects={place.project.id: place.project for place in places})
+    with res.index.read() as db:
+        open_rows = rows.unsettled(db)
+        known = {project.id: project for project in rows.projects(db)}
+    _accept_offers(res, open_rows, known, done)
+    for row in open_rows:
+        project = known.get(row.project)
+        if project:
+            _settle_one(res, project, row, open_rows, done, now)
+    for project in known.values():
+        if project.id in done.projects or not brief.is_rendered(res, project):
+            done.projects[project.id] = project
+    for project in done.projects.values():
+        pages.notice_edits(res, project, now=now)
+        expire(res, project, now=now)
+    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
+    for project in done.projects.values():
+        brief.render(res, project, now=now)
+    return done
+
+
+def _settle_one(
+    res: Resources, project: Project, row: SessionRow, others: list[SessionRow], done: Settled, now: datetime
+) -> None:
+    neighbours = [other for other in others if other.project == row.project]
+    late = row.dirty and row.state == "closed"  # an answer that came in after the end
+    if late or (row.state == "open" and sessions.is_over(row, neighbours, res.config.session, now=now)):
+        closed, made = sessions.close(res, project, row)
+        _record_close(res, closed)
+        done.closed += 1
+        done.handoffs += made is not None
+        done.projects[project.id] = project
+    elif row.dirty:
+        with res.index.write() as db:
+            rows.put_session(db, row.model_copy(update={"dirty": False}))
+        done.projects[project.id] = project
+
+
+def _record_close(res: Resources, row: SessionRow) -> None:
+    """Note in the journal that the session is closed: with that line a rebuilt index knows it too."""
+    record = {
+        "type": "close",
+        "session": row.id,
+        "at": row.last.isoformat(),
+        "page": row.page,
+        "title": row.title,
+    }
+    name = res.journal.name_of(row.project, row.id)
+    with res.index.write() as db:
+        ledger = Ledger(db)
+        ledger.apply(record)
+        size = res.journal.append(name, [json.dumps(record, ensure_ascii=False)])
+        ledger.flush()
+        rows.set_file_size(db, name, size)
+
+
+# --- handoffs: every change of state happens here
+
+
+def _accept_offers(res: Resources, open_rows: list[SessionRow], known: dict[str, Project], done: Settled) -> None:
+    """Give each waiting handoff to the first session that was shown it and went on to send a real prompt."""
+    claims: list[tuple[int, str, str, SessionRow]] = []
+    with res.index.read() as db:
+        for row in open_rows:
+            for handoff_id, at in rows.offers(db, row.id):
+                prompt = rows.first_real_prompt(db, row.id, at) if row.dirty else None
+                if prompt is not None:
+                    claims.append((prompt, row.id, handoff_id, row))
+        waiting = {one.id: one for one in rows.handoffs(db) if handoff.waiting(one)}
+    for prompt, _, handoff_id, row in sorted(claims, key=lambda claim: claim[:3]):
+        one = waiting.get(handoff_id)
+        if one is None or one.from_session == row.id or not handoff.for_agent(one, row.agent):
+            continue
+        project = known[one.project]
+        accepted = datetime.fromtimestamp(prompt / 1000, timezone.utc)
+        try:
+            take(res, project, handoff_id, by=f"{row.agent} {row.id}", now=accepted)
+        except (ConflictError, NotFoundError):
+            continue
+        del waiting[handoff_id]
+        done.projects[project.id] = project
+
+
+def take(res: Resources, project: Project, handoff_id: str, *, by: str, now: datetime) -> Handoff:
+    """Accept a handoff for `by`. Exactly one caller succeeds: ConflictError for the others."""
+    return _change(res, project, handoff_id, {"state": "accepted", "accepted": now, "accepted_by": by}, "accepted", now)
+
+
+def finish(res: Resources, project: Project, handoff_id: str, *, now: datetime) -> Handoff:
+    """Close a handoff, so that it is offered no more."""
+    return _change(res, project, handoff_id, {"state": "closed"}, "closed", now)
+
+
+def expire(res: Resources, project: Project, *, now: datetime) -> None:
+    """Close what has waited too long, so that nobody is handed stale work."""
+    with res.index.read() as db:
+        waiting = rows.handoffs(db, project.id)
+    for one in waiting:
+        if handoff.expired(one, res.config.handoff.expires_days, now):
+            _change(res, project, one.id, {"state": "expired"}, "expired", now)
+
+
+def _change(
+    res: Resources, project: Project, handoff_id: str, keys: dict[str, object], word: str, now: datetime
+) -> Handoff:
+    """Change a handoff's state under the project's handoff lock, after another look at its page."""
+    with res.index.read() as db:
+        found = [one for one in rows.handoffs(db, project.id) if one.id == handoff_id]
+    if not found:
+        raise NotFoundError(f"there is no handoff {handoff_id}; `ai-memory-mcp handoff list --all` shows them")
+    with locked(res.home / "locks" / f"handoff-{project.id}.lock", timeout=LOCK_WAIT):
+        page, text = pages.load(res, project, found[0].path)
+        one = handoff.from_page(page, markdown.parse(text)[0])
+        if not handoff.waiting(one):
+            who = f" by {one.accepted_by}" if one.accepted_by else ""
+            raise ConflictError(f"handoff {handoff_id[:8]} is already {one.state}{who}")
+        changes: dict[str, str | None] = {one.path: markdown.set_keys(text, keys)}
+        changes |= _same_origin(res, project, one) if word == "accepted" else {}
+        pages.save(res, project, changes, f"Handoff {word}: {page.title}", when=now)
+        page, text = pages.load(res, project, found[0].path)
+        return handoff.from_page(page, markdown.parse(text)[0])
+
+
+def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, str | None]:
+    """A handoff left by hand stands for its session: once it is taken, the automatic one is not offered too."""
+    if taken.automatic or not taken.from_session:
+        return {}
+    with res.index.read() as db:
+        others = rows.handoffs(db, session_id=taken.from_session)
+    changes: dict[str, str | None] = {}
+    for other in others:
+        if other.automatic and handoff.waiting(other):
+            text = pages.load(res, project, other.path)[1]
+            changes[other.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": taken.path})
+    return changes
+
+
+def tidy(res: Resources, projects: Iterable[Project]) -> None:
+    """What can wait until nobody waits: git's own index, packing, half-written spool files."""
+    for project in projects:
+        try:
+            wiki = res.wiki(project)
+            wiki.refresh_git_index()
+            wiki.pack_if_many()
+        except StorageError:  # busy: the next run does it
+            continue
+    res.spool.sweep(datetime.now(timezone.utc).timestamp())
