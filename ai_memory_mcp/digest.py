@@ -59,19 +59,21 @@ def digest(session: Session, observations: Sequence[Observation]) -> Digest:
     failures = evidence.failures(observations, calls)
     open_turn = _open_turn(observations)
     tools = evidence.tool_calls(observations)
+    findings = distinct([*words.dead_ends([*recaps, *answers]), *evidence.discards(calls)], FIELD_ITEMS)
+    decided = _others(words.decisions([*recaps, *answers], course[1:]), findings)
     return Digest(
         goal=clip(goal, GOAL_LIMIT),
         headline=words.headline(goal, TITLE_LIMIT) if goal else _untitled(commits, files),
         prompts=tuple(dict.fromkeys(clip(text, GOAL_LIMIT) for text in said)),
         turns=turns,
         outcome=_outcome(last),
-        done=_done(answers, recaps),
+        done=_others(_done(answers, recaps), [*findings, *decided]),
         commits=commits,
         acts=evidence.acts(observations),
         completed=tuple(dict.fromkeys(todo.text for todo in todos if todo.state == "completed")),
-        decisions=words.decisions([*recaps, *answers], course[1:]),
+        decisions=decided,
         failures=failures,
-        findings=distinct([*words.dead_ends([*recaps, *answers]), *evidence.discards(calls)], FIELD_ITEMS),
+        findings=findings,
         files=files,
         runs=ran,
         open_questions=distinct(_open_questions(last, open_turn), FIELD_ITEMS),
@@ -140,8 +142,9 @@ def _lead(message: str) -> str:
 def _open_turn(observations: Sequence[Observation]) -> tuple[str, ...]:
     """Return the prompt that got no answer, then the commands that never came back; empty when the last turn ended."""
     ended, asked = -1, -1
+    stops = any(seen.kind == "stop" for seen in observations)  # else remarks are all there is
     for at, seen in enumerate(observations):
-        if _answers(seen):
+        if _answers(seen) and (seen.kind == "stop" or not stops):
             ended = at
         elif is_real_prompt(seen):
             asked = at
@@ -189,6 +192,12 @@ def _done(answers: Sequence[str], recaps: Sequence[str]) -> tuple[str, ...]:
     if len(items) < 3:
         items += [item for recap in recaps[-1:] for item in _told(recap)]
     return distinct(items, DONE_ITEMS)
+
+
+def _others(texts: Sequence[str], said: Sequence[str]) -> tuple[str, ...]:
+    """Return the texts that are not already said under another heading."""
+    known = {normal(text) for text in said}
+    return tuple(text for text in texts if normal(text) not in known)
 
 
 def _told(message: str) -> list[str]:
@@ -246,7 +255,7 @@ def _next_steps(
     failed_stop = next((seen for seen in reversed(observations) if seen.kind == "stop"), None)
     if failed_stop is not None and failed_stop.ok is False:
         found.append(f"The last turn ended with an error: {clip(clean(failed_stop.output), 200)}")
-    found += [f"Still failing: {result_of(run, plain=True)}" for run in ran if run.ok is False]
+    found += [f"Still failing: {result_of(run, plain=True)}" for run in ran[::-1] if run.ok is False]
     started = [todo for todo in todos if todo.state == "in_progress"]
     found += [f"{todo.text} (begun)" for todo in started]
     found += [todo.text for todo in todos if todo.state == "pending"]

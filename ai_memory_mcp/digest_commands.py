@@ -15,7 +15,7 @@ from ai_memory_mcp import shell
 from ai_memory_mcp.digest_model import Change, Failure, Run
 from ai_memory_mcp.model import Observation, Todo
 from ai_memory_mcp.prose import distinct
-from ai_memory_mcp.verdict import Tests, count_tests, error_line
+from ai_memory_mcp.verdict import Counted, count_tests, error_line
 
 FAILURES_LIMIT = 12
 RUNS_LIMIT = 10
@@ -34,7 +34,7 @@ class Call(NamedTuple):
     family: str
     targets: frozenset[str]
     ok: bool
-    tests: Tests | None
+    tests: Counted | None
     output: str
 
 
@@ -137,15 +137,16 @@ def _worth_naming(path: str) -> bool:
 
 
 def runs(calls: Iterable[Call]) -> tuple[Run, ...]:
-    """Return the test, build and lint commands, each with its last result; those seen latest are kept."""
-    last: dict[str, Run] = {}
+    """Return the test, build and lint commands, each with its last result; a later pass that covers a failure settles it."""
+    last: dict[str, tuple[Call, int]] = {}
     for call in calls:
         if call.purpose in ("test", "build", "lint"):
-            short = call.command[:COMMAND_LIMIT]
-            before = last.pop(short, None)
-            last[short] = _run(short, call, before.times if before else 0)
-    broad = _without_narrow(list(last.values()))
-    return tuple(broad[-RUNS_LIMIT:])
+            _, times = last.pop(call.command, (call, 0))
+            if call.ok:
+                last = {name: (old, n) for name, (old, n) in last.items() if old.ok or old.family != call.family or not _covers(call, old)}  # fmt: skip
+            last[call.command] = (call, times + 1)
+    shown = [_run(call.command[:COMMAND_LIMIT], call, times) for call, times in last.values()]
+    return tuple(_without_narrow(shown)[-RUNS_LIMIT:])
 
 
 def _run(command: str, call: Call, times: int) -> Run:
@@ -156,7 +157,7 @@ def _run(command: str, call: Call, times: int) -> Run:
             "ok": call.ok,
             "passed": call.tests.passed if call.tests else -1,
             "failed": call.tests.failed if call.tests else -1,
-            "times": times + 1,
+            "times": times,
             "error": "" if call.ok else error_line(call.output),
         }
     )
@@ -235,17 +236,15 @@ def _repaired(streak: Sequence[Call], passed: Call, observations: Sequence[Obser
 
 
 def _ranked(found: list[Failure]) -> tuple[Failure, ...]:
-    order = sorted(range(len(found)), key=lambda at: (bool(found[at].remedy), -found[at].times, -at))
+    """Merge failures with the same words, then keep the most telling in order of time: unsolved first, then by number."""
     merged: dict[tuple[str, str], Failure] = {}
-    for at in sorted(order[: FAILURES_LIMIT * 2]):
-        one = found[at]
-        merged.setdefault((one.what.split(" ")[0], one.error), one)
-    kept = set(order[:FAILURES_LIMIT])
-    return tuple(
-        one
-        for at, one in enumerate(found)
-        if at in kept and merged.get((one.what.split(" ")[0], one.error)) is one
-    )
+    for one in found:
+        key = (one.what.split(" ")[0], one.error or one.what)
+        before = merged.pop(key, None)
+        merged[key] = one.model_copy(update={"times": one.times + before.times}) if before else one
+    ones = list(merged.values())
+    order = sorted(range(len(ones)), key=lambda at: (bool(ones[at].remedy), -ones[at].times, -at))
+    return tuple(ones[at] for at in sorted(order[:FAILURES_LIMIT]))
 
 
 def refusals(observations: Sequence[Observation]) -> list[tuple[int, Failure]]:

@@ -135,7 +135,7 @@ def result_of(run: Run, plain: bool = False) -> str:
         )
         said = (counts or "no tests ran") + (error if run.failed > 0 else "")
     else:
-        said = f"failed{error}" if run.ok is False else "passed"
+        said = (run.error if plain else inline(run.error, 240)) or "failed" if run.ok is False else "passed"
     often = f", run {run.times} times" if run.times > 1 and not plain else ""
     return f"{code(run.command, 140)}: {said}{often}"
 

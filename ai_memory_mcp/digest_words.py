@@ -36,7 +36,7 @@ _ORDER = re.compile(
     re.I,
 )
 _DEAD_END = re.compile(
-    r"\b(?:did(?:n'?t| not)|does(?:n'?t| not)|won'?t|would not|wouldn'?t) work\b|\bfailed because\b|\bdead end\b|\brolled? back\b|\breverted\b|\babandon|\bgave up\b|\bno effect\b|\bmade (?:it|things) worse\b|\btried .{3,160}\bbut\b|\bfirst attempt\b|\bwas(?:n'?t| not) (?:the cause|enough|possible)\b|行不通|不可行|没有效果|回滚|失败了|うまくいかな",
+    r"\b(?:did(?:n'?t| not)|does(?:n'?t| not)|won'?t|would not|wouldn'?t) work\b|\bfailed because\b|\bdead end\b|\brolled? back\b|\breverted\b|\babandon|\bgave up\b|\bhad no effect\b|\bbut (?:that|this|it) (?:broke|failed|made|did(?:n\'t| not)|was(?:n\'t| not)|caused)\b|\bmade (?:it|things) worse\b|\btried .{3,160}\bbut\b|\bfirst attempt\b|\bwas(?:n'?t| not) (?:the cause|enough|possible)\b|行不通|不可行|没有效果|回滚|失败了|うまくいかな",
     re.I,
 )
 _AHEAD = re.compile(

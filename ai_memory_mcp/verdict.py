@@ -13,10 +13,11 @@ from typing import NamedTuple
 from ai_memory_mcp import shell
 
 SCAN_LIMIT = 20_000  # characters looked at: head and tail
+WIDE = 600  # characters of a line that are looked at
 LINE_LIMIT = 240  # characters of an error line
 
 
-class Tests(NamedTuple):
+class Counted(NamedTuple):
     """Counts of one test run, as the runner printed them."""
 
     passed: int
@@ -36,7 +37,7 @@ _COMPLAINT = re.compile(
     r"^(?:\S*(?:bash|sh|zsh|dash): (?:line )?.*(?:not found|No such file or directory|Permission denied|syntax error.*)"
     r"|zsh: .*|command not found: .*|\S+: command not found"
     r"|(?:ls|cat|head|tail|sed|awk|grep|rg|find|stat|wc|diff|cp|mv|rm|mkdir|cd|touch|chmod|tee|sort|file|jq|fd): .*(?:No such file or directory|Permission denied|Is a directory|Not a directory|cannot|can't|invalid|unknown|unrecognized).*"
-    r"|fatal: .*)$"
+    r")$"
 )
 _FAILURE = re.compile(
     r"^(?:Traceback \(most recent call last\)|(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)(?:: |\s*$)|error(?:\[\w+\])?: |ERROR[: \]]|\[ERROR\]|Error: |FATAL[: ]|fatal: |panic: |thread '.*' panicked"
@@ -70,7 +71,7 @@ def judge_shell(command: str, output: str) -> bool | None:
     if _REFUSED.match(text):
         return False
     if shell.only_looks(command):
-        return False if _only_complaints(text) else None
+        return False if _only_complaints(text, command.lstrip().startswith("git ")) else None
     tests = count_tests(text)
     if tests is not None and shell_purpose(command) == "test":
         return tests.failed == 0
@@ -89,17 +90,23 @@ def is_error_line(line: str) -> bool:
     return bool(_FAILURE.match(plain) or _COMPLAINT.match(plain)) and not _NOT_FAILURE.match(plain)
 
 
-def _only_complaints(text: str) -> bool:
+def _only_complaints(text: str, git: bool) -> bool:
     # `cat a b` with one missing still showed b: only an answer that is nothing but complaints is a failure.
     lines = [line for line in text.splitlines() if line.strip()]
-    return bool(lines) and all(_COMPLAINT.match(line.strip()) or _STATUS.match(line) for line in lines)
+    return bool(lines) and all(
+        _COMPLAINT.match(line.strip()) or _STATUS.match(line) or (git and line.startswith("fatal: "))
+        for line in lines
+    )
 
 
 def _scan(text: str) -> str:
-    return text if len(text) <= SCAN_LIMIT else text[: SCAN_LIMIT // 2] + "\n" + text[-SCAN_LIMIT // 2 :]
+    if len(text) > SCAN_LIMIT:
+        text = text[: SCAN_LIMIT // 2] + "\n" + text[-SCAN_LIMIT // 2 :]
+    # A program's verdict stands in short lines; the patterns look ahead along a line and must not meet a long one.
+    return "\n".join(line[:WIDE] for line in text.splitlines())
 
 
-def count_tests(output: str) -> Tests | None:
+def count_tests(output: str) -> Counted | None:
     """Return the counts of a test run, or None where no known runner printed any.
 
     Known: pytest, unittest, cargo, jest, vitest, mocha, node, go (packages), maven, gradle, rspec, dotnet, phpunit.
@@ -109,32 +116,32 @@ def count_tests(output: str) -> Tests | None:
         found = list(pattern.finditer(text))
         if found:
             runs = [_numbers(match) for match in (found if number == 0 else found[-1:])]
-            return Tests(sum(run.passed for run in runs), sum(run.failed for run in runs))
+            return Counted(sum(run.passed for run in runs), sum(run.failed for run in runs))
     unittest = list(_UNITTEST.finditer(text))
     if unittest:
         total, _, detail = unittest[-1].groups()
         failed = sum(int(n) for n in re.findall(r"(?:failures|errors)=(\d+)", detail or ""))
-        return Tests(int(total) - failed, failed)
+        return Counted(int(total) - failed, failed)
     return _worded(text)
 
 
-def _numbers(match: re.Match[str]) -> Tests:
+def _numbers(match: re.Match[str]) -> Counted:
     got = {name: int(value) for name, value in match.groupdict().items() if value}
     failed = got.get("failed", 0) + got.get("errors", 0)
-    return Tests(got.get("passed", max(got.get("total", 0) - failed, 0)), failed)
+    return Counted(got.get("passed", max(got.get("total", 0) - failed, 0)), failed)
 
 
-def _worded(text: str) -> Tests | None:
+def _worded(text: str) -> Counted | None:
     mocha = {word: int(number) for number, word in _MOCHA.findall(text)}
     if mocha:
-        return Tests(mocha.get("passing", 0), mocha.get("failing", 0))
+        return Counted(mocha.get("passing", 0), mocha.get("failing", 0))
     node = {word: int(number) for word, number in _NODE.findall(text)}
     if node:
-        return Tests(node.get("pass", 0), node.get("fail", 0))
+        return Counted(node.get("pass", 0), node.get("fail", 0))
     marks = [
         mark for mark, name in _GO.findall(text) if mark in ("ok", "FAIL") and ("/" in name or "." in name)
     ]
-    return Tests(marks.count("ok"), marks.count("FAIL")) if marks else None
+    return Counted(marks.count("ok"), marks.count("FAIL")) if marks else None
 
 
 _BEST = (
