@@ -26,12 +26,12 @@ GIT_ENV = {
     **{key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
-    **{
-        f"GIT_{who}_{what}": "user@example.org"
-        for who in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    },
+    "GIT_AUTHOR_NAME": "user",
+    "GIT_AUTHOR_EMAIL": "user@example.org",
+    "GIT_COMMITTER_NAME": "user",
+    "GIT_COMMITTER_EMAIL": "user@example.org",
 }
+PYTHON_ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 CHILD = """
 import sys
 from datetime import datetime, timezone
@@ -55,12 +55,8 @@ def git(wiki: ProjectWiki, *arguments: str, check: bool = True) -> str:
 
 
 def fsck(wiki: ProjectWiki) -> None:
-    done = subprocess.run(
-        ["git", "fsck", "--full", "--strict", "--no-dangling"],
-        cwd=wiki.folder,
-        env=GIT_ENV,
-        capture_output=True,
-    )
+    command = ["git", "fsck", "--full", "--strict", "--no-dangling"]
+    done = subprocess.run(command, cwd=wiki.folder, env=GIT_ENV, capture_output=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -69,23 +65,10 @@ def write(wiki: ProjectWiki, changes: dict[str, bytes | None], message: str = "c
 
 
 def child(wiki: ProjectWiki, who: str, count: int) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-c",
-        CHILD,
-        str(wiki.folder),
-        str(wiki.folder.parent / "locks"),
-        who,
-        str(count),
-    ]
-    root = str(Path(__file__).resolve().parent.parent)
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": root},
-    )
+    locks = str(wiki.folder.parent / "locks")
+    command = [sys.executable, "-c", CHILD, str(wiki.folder), locks, who, str(count)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=PYTHON_ENV)
 
 
 @pytest.fixture
@@ -130,7 +113,7 @@ def test_only_the_owner_may_look_into_the_wiki(wiki: ProjectWiki) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["../out.md", "/etc/x.md", ".git/config.md", "a/../../b.md", "C:\\x.md", "con.md"]
+    "path", ["../out.md", "/etc/x.md", ".git/x.md", "a/../../b.md", "C:\\x.md", "con.md"]
 )
 def test_a_path_that_leads_out_of_the_wiki_is_refused_before_anything_is_written(
     wiki: ProjectWiki, path: str
@@ -172,8 +155,7 @@ def test_reading_pages_does_not_load_dulwich(wiki: ProjectWiki) -> None:
         "assert w.read('a.md') == b'A' and list(w.paths()) == ['a.md'] and w.scan({}).added\n"
         "assert not {'dulwich', 'filelock', 'asyncio'} & set(sys.modules)"
     )
-    root = str(Path(__file__).resolve().parent.parent)
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})
+    subprocess.run([sys.executable, "-c", code], check=True, env=PYTHON_ENV)
 
 
 def test_scan_finds_added_changed_and_vanished_pages(wiki: ProjectWiki) -> None:
@@ -258,6 +240,7 @@ def test_we_commit_onto_the_branch_that_is_checked_out(wiki: ProjectWiki) -> Non
 
 def test_on_a_detached_head_nothing_is_written(wiki: ProjectWiki) -> None:
     write(wiki, {"a.md": b"A"})
+    wiki.refresh_git_index()
     git(wiki, "checkout", "-q", "--detach")
     with pytest.raises(StorageError, match="git checkout main"):
         write(wiki, {"b.md": b"B"})
@@ -330,7 +313,7 @@ def test_a_refresh_hides_no_hand_edit_and_keeps_what_the_user_staged(wiki: Proje
     assert git(wiki, "status", "--porcelain").splitlines() == [
         "M a.md",
         "A  staged.md",
-    ]  # first line is stripped
+    ]
     git(wiki, "commit", "-q", "-m", "only the staged one")
     assert git(wiki, "show", "--stat", "--format=", "--name-only", "HEAD") == "staged.md"
 
@@ -362,11 +345,7 @@ def test_history_of_a_page_and_its_old_versions_can_be_read(wiki: ProjectWiki) -
     second = write(wiki, {"a.md": b"two"}, "second")
     assert first
     assert [change.id for change in wiki.log("a.md")] == [second, first]
-    assert [(c.author, c.message, c.when) for c in wiki.log(limit=3)][1] == (
-        "Jane",
-        "other",
-        NOW + timedelta(hours=1),
-    )
+    assert wiki.log(limit=3)[1][1:] == (NOW + timedelta(hours=1), "Jane", "other")
     assert len(wiki.log(limit=1)) == 1
     assert wiki.read_at("a.md", first) == b"one"
     for path, commit in (("b.md", first), ("a.md", "0" * 40), ("a.md", "main")):

@@ -71,12 +71,14 @@ def measure(folder: Path, pages: int, *, flat: bool) -> None:
 
     def with_git(n: int) -> None:
         name = path_of(pages + 3000 + n, flat=flat)
+        (wiki.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (wiki.folder / name).write_bytes(page(n))
         subprocess.run(["git", "add", name], cwd=wiki.folder, env=GIT_ENV, check=True)
         subprocess.run(["git", "commit", "-qm", "x"], cwd=wiki.folder, env=GIT_ENV, check=True)
 
     def with_porcelain(n: int) -> None:
         name = path_of(pages + 5000 + n, flat=flat)
+        (wiki.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (wiki.folder / name).write_bytes(page(n))
         porcelain.add(str(wiki.folder), [str(wiki.folder / name)])
         porcelain.commit(str(wiki.folder), b"x", author=b"a <a@b>", committer=b"a <a@b>")
