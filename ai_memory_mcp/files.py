@@ -1,0 +1,129 @@
+"""The one door for atomic writes, private folders and locks between processes.
+
+A lock file is never removed (removing it would let two holders in); who holds it stands in `<lock>.holder`,
+which is left behind only when the holder died, so the next one knows that it has to look for half-done work.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ai_memory_mcp.errors import StorageError
+
+TEMPORARY = (
+    ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
+)
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space and try again",
+    errno.EDQUOT: "the disk quota is used up; free some space and try again",
+    errno.EROFS: "the file system is read-only; mount it writable or set AI_MEMORY_HOME to another folder",
+    errno.EACCES: "permission denied; check the owner and mode of the folder",
+    errno.EPERM: "permission denied; check the owner and mode of the folder",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.ENOTDIR: "a file stands where a folder is needed; rename one of the two",
+    errno.EEXIST: "a file stands where a folder is needed; rename one of the two",
+    errno.EISDIR: "a folder stands where the file should go; rename one of the two",
+}
+
+
+def storage_error(action: str, path: str | os.PathLike[str], error: OSError) -> StorageError:
+    """Translate an OSError into what happened and what to do."""
+    reason = _REASONS.get(error.errno or 0, str(error.strerror or error))
+    return StorageError(f"Cannot {action} {os.fspath(path)}: {reason}.")
+
+
+def private_dir(path: str | os.PathLike[str]) -> Path:
+    """Make a folder (and its parents) that only the owner may enter (0700). Raises StorageError."""
+    folder = Path(path)
+    try:
+        if not folder.is_dir():
+            if not folder.parent.is_dir():
+                private_dir(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise storage_error("make the folder", folder, error) from error
+    return folder
+
+
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False
+) -> None:
+    """Replace a file in one step: readers see the old bytes or the new ones, never a part of them.
+
+    The folder must exist. `durable` also forces bytes and name to the disk before returning. Raises
+    StorageError, and then the old file is untouched and no temporary is left.
+    """
+    target = os.fspath(path)
+    temporary = os.path.join(os.path.dirname(target), f".{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
+    try:
+        _write_new(temporary, data, mode, durable)
+        os.replace(temporary, target)
+        if durable:
+            _sync_folder(os.path.dirname(target) or ".")
+    except OSError as error:
+        raise storage_error("write", target, error) from error
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
+    """Hold the lock file `path` alone among all processes and threads; waits up to `timeout` seconds.
+
+    Gives True when the previous holder died inside, so that half-done work may lie about. Raises StorageError
+    on time-out, naming the holder.
+    """
+    import filelock  # not at the top: 50-180 ms, it pulls asyncio
+
+    lock = Path(path)
+    private_dir(lock.parent)
+    try:
+        with filelock.FileLock(lock, timeout=timeout, mode=0o600, poll_interval=0.01):
+            holder = holder_file(lock)
+            died = holder.exists()
+            holder.write_text(f"{os.getpid()}\n", encoding="ascii")
+            try:
+                yield died
+            finally:
+                holder.unlink(missing_ok=True)
+    except filelock.Timeout as error:
+        raise StorageError(_busy(lock, timeout)) from error
+
+
+def holder_file(lock: Path) -> Path:
+    """Where the process id of a lock's holder stands."""
+    return lock.with_name(lock.name + ".holder")
+
+
+def _busy(lock: Path, timeout: float) -> str:
+    try:
+        who = f"process {int(holder_file(lock).read_text(encoding='ascii'))}"
+    except (OSError, ValueError):
+        who = "another process"
+    return f"{who} has held {lock} for more than {timeout:g} s. Wait, or end it if it hangs, and try again."
+
+
+def _write_new(path: str, data: bytes, mode: int, durable: bool) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(path, flags, mode), "wb", buffering=0) as file:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
+        if durable:
+            os.fsync(file.fileno())
+
+
+def _sync_folder(folder: str) -> None:
+    if os.name == "nt":  # a folder cannot be opened there; the rename is in the file system's own journal
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

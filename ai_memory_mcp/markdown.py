@@ -1,0 +1,437 @@
+"""Front matter, links, slugs and page paths: text in, values out, no file touched.
+
+Reading is lenient (people edit pages by hand) and never raises; only `safe_path` refuses. Scalars of front
+matter are read as the text that stands there (`pinned: true` gives "true"): no YAML tag is ever executed and
+no date can fail.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import NamedTuple, cast, get_args
+
+import yaml
+
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.model import Page, PageKind
+
+Meta = dict[str, object]  # values are str, list or dict of these
+
+_MAX_FRONT_MATTER = 64 * 1024  # characters; a longer block is text that happens to begin with a rule
+_FENCED = re.compile(r"\A(\ufeff?)(---[ \t]*\r?\n)(.*?)(^---[ \t]*(?:\r?\n|\Z))", re.S | re.M)
+_LOADER: type = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_BROKEN = (yaml.YAMLError, ValueError, RecursionError)
+
+_FOLDER_KINDS: Mapping[str, PageKind] = {
+    "sessions": "session",
+    "handoffs": "handoff",
+    "decisions": "decision",
+    "gotchas": "gotcha",
+    "procedures": "procedure",
+    "concepts": "concept",
+    "notes": "note",
+    "rules": "rule",
+    "slots": "slot",
+    "_lint": "lint",
+    "project.md": "project",
+    "index.md": "index",
+}
+
+
+class _Split(NamedTuple):
+    """A text in its five parts; joined they are the text. `block` holds the YAML lines."""
+
+    bom: str
+    opening: str
+    block: str
+    closing: str
+    body: str
+
+
+def parse(text: str) -> tuple[Meta, str]:
+    """Split a page into front matter and body. Broken front matter gives {} (see `problem`); never raises."""
+    parts = _split(text)
+    meta, _ = _load(parts.block)
+    return meta, parts.body
+
+
+def problem(text: str) -> str:
+    """Say in one line why the front matter cannot be read; '' when all is well or there is none."""
+    return _load(_split(text).block)[1]
+
+
+def set_keys(text: str, changes: Mapping[str, object]) -> str:
+    """Set (or, with None, remove) top-level keys of the front matter; every other byte stays as it is.
+
+    Values may be str, bool, numbers, datetimes, and lists, tuples or dicts of these. Where there is no front
+    matter, or one that cannot be read, a new one is put before the text.
+    """
+    parts = _split(text)
+    block = _edit(parts.block, changes) if parts.opening else None
+    if block is not None:
+        return parts.bom + parts.opening + block + parts.closing + parts.body
+    end = "\r\n" if "\r\n" in text[:1000] else "\n"
+    lines = "".join(_line(key, value) + end for key, value in changes.items() if value is not None)
+    bom = "\ufeff" if text.startswith("\ufeff") else ""
+    return f"{bom}---{end}{lines}---{end}{text[len(bom) :]}" if lines else text
+
+
+def _split(text: str) -> _Split:
+    head = text[: _MAX_FRONT_MATTER + 16]
+    found = _FENCED.match(head)
+    if found is None or (found.end() == len(head) < len(text) and not found[4].endswith("\n")):
+        return _Split("", "", "", "", text.removeprefix("\ufeff"))
+    parts = _Split(found[1], found[2], found[3], found[4], text[found.end() :])
+    if _is_prose(parts.block):  # two thematic breaks with text between them
+        return _Split("", "", "", "", text.removeprefix("\ufeff"))
+    return parts
+
+
+def _is_prose(block: str) -> bool:
+    first = next((line for line in block.splitlines() if line.strip() and not line.startswith("#")), "")
+    return bool(first) and not re.match(r"[^\s:].*:(\s|$)|[{?&!]", first)
+
+
+def _load(block: str) -> tuple[Meta, str]:
+    try:
+        loaded = yaml.load(block, _LOADER)
+    except _BROKEN as error:
+        return {}, "The front matter is not valid YAML: " + " ".join(str(error).split())[:300]
+    if loaded is None or loaded == "":
+        return {}, ""
+    if not isinstance(loaded, dict):
+        return {}, "The front matter is not a list of `key: value` lines."
+    return {str(key): value for key, value in loaded.items()}, ""
+
+
+class _Spot(NamedTuple):
+    """Where a key stands in the block: its first character, its colon, and the end of its value."""
+
+    key: str
+    start: int
+    colon: int
+    end: int
+
+
+def _edit(block: str, changes: Mapping[str, object]) -> str | None:
+    spots = _spots(block)
+    if spots is None:
+        return None
+    last = {spot.key: spot for spot in spots}  # of doubled keys the last one counts
+    for spot in reversed(spots):
+        if spot.key in changes and (changes[spot.key] is None or last[spot.key] is spot):
+            block = _replace(block, spot, changes[spot.key])
+    end = "\r\n" if "\r\n" in block else "\n"
+    if block and not block.endswith("\n"):
+        block += end
+    new = [_line(key, value) for key, value in changes.items() if key not in last and value is not None]
+    return block + "".join(line + end for line in new)
+
+
+def _replace(block: str, spot: _Spot, value: object) -> str:
+    if value is not None:
+        return block[: spot.colon + 1] + " " + dump(value) + block[spot.end :]
+    line_end = block.find("\n", spot.end)
+    return block[: spot.start] + (block[line_end + 1 :] if line_end >= 0 else "")
+
+
+def _spots(block: str) -> list[_Spot] | None:
+    """Find every top-level key; None where the block is no plain `key: value` mapping."""
+    try:
+        root = yaml.compose(block, _LOADER)
+    except _BROKEN:
+        return None
+    if root is None:
+        return []
+    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+        return None
+    spots = []
+    for key, value in root.value:
+        colon = block.find(":", key.end_mark.index)
+        if not isinstance(key, yaml.ScalarNode) or block[key.start_mark.index] in "?&!*" or colon < 0:
+            return None
+        end = max(colon + 1, _end(block, value)) if value.start_mark.index > colon else colon + 1
+        spots.append(_Spot(str(key.value), key.start_mark.index, colon, end))
+    return spots
+
+
+def _end(block: str, node: yaml.Node) -> int:
+    """The index just behind a value, without the blank lines and comments that follow it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        children = last if isinstance(last, tuple) else (last,)
+        return max(_end(block, child) for child in children)
+    end = int(node.end_mark.index)
+    return len(block[:end].rstrip("\r\n \t")) if block[end - 1 : end] == "\n" else end
+
+
+def _line(key: str, value: object) -> str:
+    return f"{_scalar(key)}: {dump(value)}"
+
+
+_PLAIN = re.compile(r"[^\W\d_](?:[\w ./()+@-]*[\w)+])?\Z")
+_STAMP = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_WORDS = frozenset(["true", "false", "null", "yes", "no", "on", "off", "y", "n", "none", "nan", "inf"])
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def dump(value: object) -> str:
+    """Write a value as one line of YAML: lists and dicts in flow style, text quoted where YAML could mistake
+    it.
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_scalar(str(k))}: {dump(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple | set | frozenset):
+        return "[" + ", ".join(dump(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, int | float):
+        return repr(value)
+    return "null" if value is None else _scalar(str(value))
+
+
+def stamp(when: datetime) -> str:
+    """Write a time the way front matter shows it: UTC, to the second (finer only where it is finer)."""
+    utc = when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+    return utc.isoformat().replace("+00:00", "Z")
+
+
+def _scalar(text: str) -> str:
+    plain = _PLAIN.match(text) or _STAMP.match(text)
+    if plain and text.lower() not in _WORDS and not _UNPRINTABLE.search(text) and text.isprintable():
+        return text
+    sound = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates cannot be stored
+    return _UNPRINTABLE.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(sound, ensure_ascii=False))
+
+
+def page_from(path: str, text: str, *, project: str, created: datetime, updated: datetime) -> Page:
+    """Read a page, however it was written. `created` and `updated` are used where the page does not say."""
+    meta, body = parse(text)
+    source = meta.get("source")
+    origin = source if isinstance(source, dict) else {"agent": source}
+    born = when_from(meta.get("created"), created)
+    return Page(
+        id=_text(meta.get("id")) or str(uuid.uuid5(uuid.NAMESPACE_URL, f"ai-memory:{project}/{path}")),
+        path=path,
+        title=_title(meta, body, path),
+        kind=_kind(_text(meta.get("kind")), path),
+        project=project,
+        body=body,
+        tags=tuple(tag.lstrip("#") for tag in _texts(meta.get("tags"))),
+        pinned=_text(meta.get("pinned")).lower() in ("true", "yes", "on", "1"),
+        created=born,
+        updated=when_from(meta.get("updated"), updated),
+        agent=_text(origin.get("agent")),
+        session=_text(origin.get("session")),
+        status="superseded" if _text(meta.get("status")).lower() == "superseded" else "current",
+        supersedes=_texts(meta.get("supersedes")),
+        superseded_by=_text(meta.get("superseded_by")),
+        entities=_texts(meta.get("entities")),
+        expires_at=_when(meta.get("expires_at")),
+        summary=_text(meta.get("summary")),
+    )
+
+
+def text_from(page: Page, previous: str = "") -> str:
+    """Write a page as text. `previous` is the file it replaces: its unknown keys, comments and style are
+    kept.
+
+    `page_from(page.path, text_from(page), …)` gives the same page back.
+    """
+    parts = _split(previous)
+    head = parts.bom + parts.opening + parts.block + parts.closing
+    meta, trouble = _load(parts.block)
+    if trouble:
+        head, meta = "", {}
+    now = _front_matter(page)
+    before = _front_matter(page_from(page.path, head, project="", created=_EPOCH, updated=_EPOCH))
+    changes = {k: v for k, v in now.items() if k not in meta or v != before[k]}
+    changed = set_keys(head, changes)
+    return (changed if changed.endswith("\n") else changed + "\n") + page.body
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def _front_matter(page: Page) -> dict[str, object]:
+    source = {k: v for k, v in (("agent", page.agent), ("session", page.session)) if v}
+    return {
+        "id": page.id,
+        "title": page.title,
+        "kind": page.kind,
+        "tags": page.tags or None,
+        "pinned": page.pinned or None,
+        "created": page.created,
+        "updated": page.updated,
+        "source": source or None,
+        "status": page.status,
+        "supersedes": page.supersedes or None,
+        "superseded_by": page.superseded_by or None,
+        "entities": page.entities or None,
+        "expires_at": page.expires_at,
+        "summary": page.summary or None,
+    }
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else ""
+    return "" if text in ("~", "null") else text
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(item for item in value if isinstance(item, str) and item)
+    return tuple(part.strip() for part in _text(value).split(",") if part.strip())
+
+
+def when_from(value: object, fallback: datetime) -> datetime:
+    """Read a time of front matter (ISO 8601; without a zone it is UTC), or give the fallback."""
+    return _when(value) or fallback
+
+
+def _when(value: object) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", _text(value).strip()))
+        return when.replace(tzinfo=when.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _title(meta: Meta, body: str, path: str) -> str:
+    heading = next((m[1] for line in _prose(body) if (m := re.match(r"#[ \t]+(.*?)[ \t#]*$", line))), "")
+    stem = path.rsplit("/", 1)[-1].removesuffix(".md").replace("-", " ")
+    return _text(meta.get("title")) or " ".join(heading.split()) or stem
+
+
+def _kind(said: str, path: str) -> PageKind:
+    if said in get_args(PageKind):
+        return cast(PageKind, said)
+    return _FOLDER_KINDS.get(path.split("/", 1)[0], "note")
+
+
+_WIKILINK = re.compile(r"\[\[([^\[\]\n|#]+)(?:[|#][^\[\]\n]*)?\]\]")
+_MDLINK = re.compile(r"\[[^\[\]\n]*\]\((?:<([^()<>\n]+)>|([^()<>\s]+))(?:[ \t]+[\"'][^()\n]*)?\)")
+
+
+def links(body: str) -> tuple[str, ...]:
+    """The targets a page links to, each once, in order and as written: `[[target|label]]`,
+    `[[target#heading]]` and relative Markdown links to `.md` files. Code is not searched.
+    """
+    found = (target for line in _prose(body) for target in _line_links(_without_code(line)))
+    return tuple(dict.fromkeys(found))
+
+
+def _line_links(line: str) -> Iterator[str]:
+    hits: list[tuple[int, str]] = [(m.start(), m[1].rstrip("\\").strip()) for m in _WIKILINK.finditer(line)]
+    for match in _MDLINK.finditer(line):
+        target = _unquote((match[1] or match[2]).split("#")[0])
+        if target.endswith(".md") and ":" not in target and not target.startswith("/"):
+            hits.append((match.start(), target))
+    return (target for _, target in sorted(hits) if target)
+
+
+def _unquote(target: str) -> str:
+    if "%" not in target:
+        return target
+    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), target.encode("utf-8", "replace"))
+    return raw.decode("utf-8", "replace")
+
+
+def _prose(body: str) -> Iterator[str]:
+    """The lines outside fenced code."""
+    fence = ""
+    for line in body.splitlines():
+        mark = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
+        if fence:
+            closes = mark and mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2].strip()
+            fence = "" if closes else fence
+        elif mark and not (mark[1][0] == "`" and "`" in mark[2]):
+            fence = mark[1]
+        else:
+            yield line
+
+
+def _without_code(line: str) -> str:
+    """Blank out inline code: a run of backticks up to the next run of the same length."""
+    runs = [(m.start(), m.end()) for m in re.finditer(r"`+", line)]
+    following: dict[int, int] = {}  # length of a run -> where the nearest such run to the right ends
+    closer: list[int] = []
+    for start, end in reversed(runs):
+        closer.append(following.get(end - start, 0))
+        following[end - start] = end
+    kept, at = [], 0
+    for (start, _), close in zip(runs, reversed(closer), strict=True):
+        if start >= at and close:
+            kept.append(line[at:start])
+            at = close
+    return " ".join([*kept, line[at:]])
+
+
+_MAX_SLUG = 60  # characters
+_MAX_SLUG_BYTES = 180  # leaves room for a date, an id and the ending in the 255 bytes a file name may have
+_MAX_PATH = 200  # characters
+_MAX_PART_BYTES = 240
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\.|$)|git~", re.I)
+
+
+def slug(text: str) -> str:
+    """Make a file name part of a title: lowercase letters and digits of any script, joined by `-`, at most 60
+    characters, never empty, and a name Windows accepts."""
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
+    kept = "".join(c if unicodedata.category(c)[0] in "LNM" else "-" for c in plain)
+    words = re.sub(r"-{2,}", "-", kept).strip("-")
+    if len(words) > _MAX_SLUG:
+        words = words[:_MAX_SLUG].rsplit("-", 1)[0] if "-" in words[30:_MAX_SLUG] else words[:_MAX_SLUG]
+    words = words.encode()[:_MAX_SLUG_BYTES].decode("utf-8", "ignore").strip("-")
+    return f"{words}-page" if _RESERVED.match(words) else words or "page"
+
+
+def safe_path(path: str) -> str:
+    """Bring the path of a page into its one form: relative, `/`, ending in `.md` (added where missing).
+
+    Raises InputError for whatever leads out of the wiki, hides, or cannot be a file name on every system.
+    """
+    plain = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
+    if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
+        raise InputError(
+            f"The page path {path!r} is absolute; give it relative to the wiki, like notes/topic.md."
+        )
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    if not parts or plain.endswith("/"):
+        raise InputError(f"The page path {path!r} names no file; give one like notes/topic.md.")
+    if not parts[-1].lower().endswith(".md"):
+        parts[-1] += ".md"
+    parts[-1] = parts[-1][:-3] + ".md"
+    for part in parts:
+        if reason := _unsafe(part):
+            raise InputError(f"The page path {path!r} is not acceptable: {reason}.")
+    whole = "/".join(parts)
+    if len(whole) > _MAX_PATH:
+        raise InputError(f"The page path is {len(whole)} characters long; at most {_MAX_PATH} are possible.")
+    return whole
+
+
+def _unsafe(part: str) -> str:
+    if part == "..":
+        return "`..` would lead out of the wiki"
+    if part.startswith("."):
+        return f"{part!r} is a hidden name"
+    if part.endswith((".", " ")) or part.startswith(" ") or part == ".md":
+        return f"{part!r} begins or ends with a dot or a space"
+    if bad := next((c for c in part if c in '<>:"|?*' or _unreadable(c)), ""):
+        return f"{bad!r} cannot stand in a file name everywhere"
+    if _RESERVED.match(part):
+        return f"{part!r} is reserved by Windows or git"
+    return f"{part[:20]!r}… is too long" if len(part.encode()) > _MAX_PART_BYTES else ""
+
+
+def _unreadable(char: str) -> bool:
+    joiners = "\u200c\u200d"  # several scripts are misspelt without them
+    return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and char not in joiners
