@@ -27,11 +27,12 @@ def answer(found: Answer) -> str:
     """Render ranked hits."""
     where = f"project {_word(found.project)}" if found.project else "the whole workspace"
     searched = f" ({_word(found.searched)})" if found.searched else ""
-    hint = f"\n{found.hint}" if found.hint else ""
+    hint = f"\n{_defused(found.hint)}" if found.hint else ""
     if not found.hits:
         return f"Nothing found in {where}{searched}.{hint}"
     hits = "\n".join(_hit(number, hit, found.project) for number, hit in enumerate(found.hits, 1))
-    return f"{len(found.hits)} hits in {where}{searched}; memory.read opens a `ref`.\n{fence(hits)}{hint}"
+    count = f"{len(found.hits)} hit{'s' if len(found.hits) > 1 else ''}"
+    return f"{count} in {where}{searched}; memory.read opens a `ref`.\n{fence(hits)}{hint}"
 
 
 def document(found: Document, offset: int = 0) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import TextIOBase
 from typing import Any, TextIO, cast
 
@@ -63,7 +63,7 @@ class Desk:
     def close(self) -> None:
         """Close the memory once its running call is done; gives up after a moment."""
         if self._memory is not None:
-            self._thread.submit(self._memory.close).result(_CLOSE_WAIT)
+            wait([self._thread.submit(self._memory.close)], _CLOSE_WAIT)
 
     def _run(self, tool: dict[str, Any], params: CallToolRequestParams, client: str) -> tuple[str, bool]:
         try:
