@@ -20,9 +20,12 @@ import pytest
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from small_memory import SmallMemory
 
+from ai_memory_mcp.server.backend import Inbox, Outbox
 from ai_memory_mcp.server.handshake import PROTOCOL_VERSIONS
-from ai_memory_mcp.server.tools import TOOLS
+from ai_memory_mcp.server.sdk import Desk, serve
+from ai_memory_mcp.server.tools import TOOLS, instructions
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING = str(ROOT / "tests" / "serving.py")
@@ -66,6 +69,7 @@ class Peer:
             env={**os.environ, **(env or {})},
         )
         self._lines: Queue[bytes] = Queue()
+        self.heard: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
     def send(self, *messages: dict[str, Any] | bytes) -> None:
@@ -77,7 +81,8 @@ class Peer:
 
     def receive(self, seconds: float = 20) -> dict[str, Any]:
         """Return the next message."""
-        return json.loads(self._lines.get(timeout=seconds))  # type: ignore[no-any-return]
+        self.heard.append(json.loads(self._lines.get(timeout=seconds)))
+        return self.heard[-1]
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Send a request and return what comes next."""
@@ -87,7 +92,7 @@ class Peer:
     def silent(self, seconds: float = 0.2) -> bool:
         """Tell whether nothing more was written."""
         try:
-            self._lines.get(timeout=seconds)
+            self.receive(seconds)
         except Empty:
             return True
         return False
@@ -141,21 +146,50 @@ def session(*arguments: str, name: str = "test", env: dict[str, str] | None = No
         yield peer
 
 
-def answers(mode: str, messages: list[dict[str, Any] | bytes]) -> list[Any]:
-    """Send everything at once; returns the answers ordered by id. A last ping shows that all were handled."""
-    with serving(mode) as peer:
-        peer.send(*messages, request("ping", "last"))
-        found: list[Any] = []
-        expected = {json.dumps(one["id"]) for one in messages if isinstance(one, dict) and "id" in one}
-        expected.add('"last"')
-        while {json.dumps(one.get("id")) for one in found} < expected:
+def answers_of_ours(messages: list[dict[str, Any] | bytes]) -> list[Any]:
+    """Send everything at once to our server; returns what it answers, ordered by id."""
+    with serving() as peer:
+        peer.send(*messages, LAST)
+        found = [peer.receive()]
+        while not any(one.get("id") == "last" for one in found):
             found.append(peer.receive())
-        assert peer.silent()
-        return sorted(found, key=lambda one: json.dumps(one.get("id")))
+        while not peer.silent(0.3):
+            found.append(peer.heard[-1])
+        return in_order(found)
 
+
+def answers_of_the_sdk(messages: list[dict[str, Any] | bytes]) -> list[Any]:
+    """Send the same to the SDK's own stdio server and `Server`, in this process."""
+    inbox, found, done = Inbox(), [], threading.Event()
+
+    def take(text: str) -> None:
+        found.append(json.loads(text))
+        if found[-1].get("id") == "last":
+            done.set()
+
+    desk = Desk(SmallMemory, env=os.environ, cwd=str(ROOT), agent="")
+    told = instructions("A handoff is waiting.")
+    thread = threading.Thread(target=serve, args=(desk, told, inbox, Outbox(take)), daemon=True)
+    thread.start()
+    for message in (*messages, LAST):
+        inbox.put(message.decode(errors="replace") if isinstance(message, bytes) else json.dumps(message))
+    assert done.wait(10)
+    time.sleep(0.3)
+    return in_order(found)
+
+
+def in_order(found: list[Any]) -> list[Any]:
+    return sorted(found, key=lambda one: json.dumps(one.get("id")))
+
+
+# Neither server answers this one by hand, so what came before is answered when this is, or a moment later.
+LAST = request("last", "last")
 
 CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
-    **{f"initialize {version}": [initialize(version)] for version in (*PROTOCOL_VERSIONS, "2099-01-01", "x")},
+    "initialize with every version, known or not": [
+        initialize(version, ident=ident)
+        for ident, version in enumerate((*PROTOCOL_VERSIONS, "2026-07-28", "2099-01-01", "x"))
+    ],
     "an ordinary start": [
         initialize(),
         INITIALIZED,
@@ -167,6 +201,12 @@ CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
         request("resources/templates/list", 7, {}),
         request("prompts/list", 8),
         request("tools/list", 9, {"cursor": None}),
+    ],
+    "a change of protocol in the middle": [
+        request("tools/list", 1, {"_meta": MODERN}),
+        initialize(ident=2),
+        request("server/discover", 3, {"_meta": MODERN}),
+        request("ping", 4),
     ],
     "requests before initialize": [
         request("server/discover", "server-discover-probe-1", {}),
@@ -230,7 +270,7 @@ CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_answers_are_those_of_the_sdk(name: str) -> None:
-    assert answers("ours", CONVERSATIONS[name]) == answers("sdk", CONVERSATIONS[name])
+    assert answers_of_ours(CONVERSATIONS[name]) == answers_of_the_sdk(CONVERSATIONS[name])
 
 
 def test_the_protocol_versions_are_those_of_the_sdk() -> None:
@@ -341,9 +381,18 @@ def test_the_session_may_come_with_the_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "when", ["at once", "after the handshake", "while the SDK is imported", "during a call"]
+    ("how", "when"),
+    [
+        ("end of input", "at once"),
+        ("end of input", "after the handshake"),
+        ("end of input", "while the SDK is imported"),
+        ("end of input", "during a call"),
+        (signal.SIGTERM, "at once"),
+        (signal.SIGTERM, "during a call"),
+        (signal.SIGINT, "after the handshake"),
+        (signal.SIGINT, "while the SDK is imported"),
+    ],
 )
-@pytest.mark.parametrize("how", ["end of input", signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_quietly_within_a_second(
     when: str, how: str | signal.Signals, tmp_path: Path
 ) -> None:

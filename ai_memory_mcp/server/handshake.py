@@ -42,6 +42,14 @@ def is_request(message: dict[str, object]) -> bool:
     )
 
 
+def opens_modern(message: dict[str, object]) -> bool:
+    """Tell whether this request, as the first one, opens a connection of the 2026-07-28 protocol."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    probe = message.get("method") in ("initialize", "server/discover")
+    return is_request(message) and not probe and isinstance(meta, dict) and _ENVELOPE in meta
+
+
 def is_plain_initialize(message: dict[str, object]) -> bool:
     """Tell whether this is an `initialize` that the SDK would accept."""
     params = message.get("params")

@@ -14,7 +14,13 @@ import threading
 import time
 
 from ai_memory_mcp.server.backend import REPLAY_ID, Backend
-from ai_memory_mcp.server.handshake import initialize_result, is_plain_initialize, negotiate, plain_answer
+from ai_memory_mcp.server.handshake import (
+    initialize_result,
+    is_plain_initialize,
+    negotiate,
+    opens_modern,
+    plain_answer,
+)
 from ai_memory_mcp.server.lifetime import Lifetime, complain
 from ai_memory_mcp.server.tools import instructions
 from ai_memory_mcp.server.wire import Writer, claim_stdio
@@ -43,6 +49,7 @@ class Front:
         self._writer = writer
         self._told = told
         self._initialized = False
+        self._modern = False
 
     def receive(self, line: bytes) -> None:
         """Take one line of input."""
@@ -55,10 +62,11 @@ class Front:
             self._route(message, text)
 
     def _route(self, message: dict[str, object], text: str) -> None:
-        if is_plain_initialize(message):
+        self._modern = self._modern or (not self._initialized and opens_modern(message))
+        if is_plain_initialize(message) and not self._modern:
             self._initialize(message)
             return
-        answer = plain_answer(message, initialized=self._initialized)
+        answer = None if self._modern else plain_answer(message, initialized=self._initialized)
         if answer is None:
             self._backend.forward(text, message)
             return
