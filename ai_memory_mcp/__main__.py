@@ -1,4 +1,4 @@
-"""The way in. `serve` and `emit` are started by agents all the time, so they are told apart before any import."""
+"""The way in. Agents start `serve` and `emit` all the time, so these are told apart before any import."""
 
 import sys
 

@@ -16,8 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ai_memory_mcp.server.stdio import run_stdio
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ai_memory_mcp.memory import Memory
+    from ai_memory_mcp.server.caller import Caller
 
-def open_small():  # type: ignore[no-untyped-def]
+
+def open_small() -> Memory:
     """Open the small memory; imported late, as the real one is."""
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from small_memory import SmallMemory
@@ -30,12 +35,22 @@ def main(mode: str, mark: str) -> int:
     if mode == "sdk":
         return _sdk_server()
 
-    def on_exit(caller) -> None:  # type: ignore[no-untyped-def]
+    def on_exit(caller: Caller) -> None:
         if mark:
             Path(mark).write_text(f"{caller.agent} {caller.session}", encoding="utf-8")
 
+    def tick() -> None:
+        if mark:
+            Path(f"{mark}.ticks").write_text(" ".join(sys.modules), encoding="utf-8")
+        raise OSError("the same every time")
+
     return run_stdio(
-        open_small, env=os.environ, on_exit=on_exit, waiting_hint=lambda cwd: "A handoff is waiting."
+        open_small,
+        env=os.environ,
+        on_exit=on_exit,
+        tick=tick,
+        tick_seconds=0.3,
+        waiting_hint=lambda cwd: "A handoff is waiting.",
     )
 
 

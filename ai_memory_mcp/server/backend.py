@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ai_memory_mcp.server.sdk import Desk
     from ai_memory_mcp.server.wire import Writer
 
-# `initialize` reaches the SDK under this id after the client was answered; the SDK's own answer to it is dropped.
+# `initialize` reaches the SDK under this id after the client was answered; the SDK's answer to it is dropped.
 REPLAY_ID = "ai-memory-mcp/initialize"
 
 
@@ -80,6 +80,7 @@ class Backend:
         self._started = False
         self._broken = ""
         self._pending: dict[int | str, None] = {}
+        self._caller: Caller | None = None
         self._desk: Desk | None = None
 
     def greet(self, replay: str, client: str) -> None:
@@ -98,7 +99,7 @@ class Backend:
                 self._pending[ident] = None
             self._inbox.put(text)
             if self._broken:
-                self._refuse()
+                self._refuse(-32603, self._broken)
         if message.get("method") != "notifications/initialized":
             self.warm()
 
@@ -122,16 +123,20 @@ class Backend:
 
         if self._desk is not None and self._desk.caller is not None:
             return self._desk.caller
-        return identify(self._agent or self._client, self._env, {})
+        if self._caller is None:
+            self._caller = identify(self._agent or self._client, self._env, {})
+        return self._caller
 
     def close(self) -> None:
-        """Let the memory finish what it deferred."""
+        """Answer what is still unanswered as the SDK would, and let the memory finish what it deferred."""
+        self._refuse(-32000, "Connection closed")
         if self._desk is not None:
             self._desk.close()
 
     def _run(self) -> None:
         gc.disable()  # importing makes garbage of nothing: a third less time
         try:
+            self.caller()  # before the long import, during which an end could not wait for it
             from ai_memory_mcp.server import sdk
 
             self._desk = sdk.Desk(self._open_memory, env=self._env, cwd=self._cwd, agent=self._agent)
@@ -141,8 +146,8 @@ class Backend:
         except BaseException as error:
             complain("the MCP SDK failed", error)
             with self._lock:
-                self._broken = f"{type(error).__name__}: {error}"
-                self._refuse()
+                self._broken = f"the server could not start: {type(error).__name__}: {error}"
+                self._refuse(-32603, self._broken)
 
     def _take(self, text: str) -> None:
         message = json.loads(text)
@@ -157,8 +162,8 @@ class Backend:
         if isinstance(ident, int | str):
             self._pending.pop(ident, None)
 
-    def _refuse(self) -> None:
+    def _refuse(self, code: int, message: str) -> None:
+        error = {"code": code, "message": message}
         for ident in list(self._pending):
-            error = {"code": -32603, "message": f"the server could not start: {self._broken}"}
             self._writer.line(json.dumps({"jsonrpc": "2.0", "id": ident, "error": error}))
         self._pending.clear()

@@ -1,4 +1,4 @@
-"""Who calls: which agent, in which of its sessions, in which folder. Learned from the agents' descriptions."""
+"""Who calls: which agent, in which of its sessions, in which folder, by what the agents' descriptions say."""
 
 from __future__ import annotations
 

@@ -77,8 +77,8 @@ def handoffs(found: tuple[Handoff, ...]) -> str:
     if not found:
         return "There are no handoffs in this project."
     lines = (
-        f"- {one.id} · {one.state} · {one.created:%Y-%m-%d} · from {one.from_agent or 'unknown'} to {one.to_agent}: "
-        f"{_cut(one.summary, 200)}"
+        f"- {one.id} · {one.state} · {one.created:%Y-%m-%d} · "
+        f"from {one.from_agent or 'unknown'} to {one.to_agent}: {_cut(one.summary, 200)}"
         for one in found
     )
     return fence("\n".join(lines))

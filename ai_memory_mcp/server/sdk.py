@@ -1,4 +1,4 @@
-"""The official MCP SDK behind the stdio server. Importing this takes over a second: only `backend` does, in a thread."""
+"""The official MCP SDK behind the stdio server. To import it takes over a second: only `backend`'s thread does."""
 
 from __future__ import annotations
 

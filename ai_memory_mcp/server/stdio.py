@@ -1,8 +1,8 @@
 """`ai-memory-mcp serve`: MCP over stdio.
 
-The handshake is answered from plain data before anything heavy is imported, because the SDK takes over a second and
-agents drop the tools of a slow server. The SDK is imported in a thread once the tools were listed (or are called); it
-gets the same messages and answers everything else. Keep this module's imports as few as they are.
+The handshake is answered from plain data before anything heavy is imported, because the SDK takes over a second
+and agents drop the tools of a slow server. The SDK is imported in a thread once the tools were listed (or are
+called); it gets the same messages and answers everything else. Keep this module's imports as few as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ USAGE = (
 )
 
 _IDLE = 1.0  # seconds after which the SDK is imported although nobody listed the tools
-_TICK = 5.0
 _CALLS_GRACE = 0.5  # of the second that an end may take, for calls that are still running
 
 
@@ -94,13 +93,14 @@ def run_stdio(
     agent: str = "",
     on_exit: Callable[[Caller], None] | None = None,
     tick: Callable[[], None] | None = None,
+    tick_seconds: float = 5.0,
     waiting_hint: Callable[[str], str] | None = None,
 ) -> int:
     """Serve the agent on stdin and stdout until it leaves; ends the process with status 0.
 
-    `open_memory` is called in the thread that will use it, at the first need. `tick` is called every 5 s in another
-    thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder during the handshake:
-    it must be instant. `agent` overrides what the client calls itself.
+    `open_memory` is called in the thread that will use it, at the first need. `tick` is called now and then in
+    another thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder during
+    the handshake: it must be instant. `agent` overrides what the client calls itself.
     """
     source, sink = claim_stdio()
     cwd = _folder()
@@ -118,7 +118,7 @@ def run_stdio(
     lifetime.watch()
     _later(_IDLE, backend.warm)
     if tick is not None:
-        _later(_TICK, _every, _TICK, tick)
+        _later(tick_seconds, _every, tick_seconds, tick)
     front = Front(backend, writer, told)
     for line in source:
         front.receive(line)
@@ -128,7 +128,7 @@ def run_stdio(
 
 
 def serve_main(argv: list[str]) -> int:
-    """`ai-memory-mcp serve [--agent NAME]`: serve this machine's memory. Returns the exit code of a wrong usage."""
+    """Run `ai-memory-mcp serve [--agent NAME]` on this machine's memory. Returns 2 for a wrong usage."""
     agent = ""
     if "-h" in argv or "--help" in argv:
         sys.stdout.write(USAGE)
@@ -148,7 +148,7 @@ def _open_local() -> Memory:
 
 
 class _LocalTick:
-    """Ingests what the hooks spooled meanwhile. Keeps a memory of its own, because it has a thread of its own."""
+    """Ingests what the hooks spooled meanwhile, by a memory of its own: it has a thread of its own."""
 
     def __init__(self) -> None:
         self._memory: Memory | None = None
@@ -168,7 +168,7 @@ def _folder() -> str:
 
 def _hint(waiting_hint: Callable[[str], str] | None, cwd: str) -> str:
     try:
-        return waiting_hint(cwd) if waiting_hint is not None else ""
+        return " ".join(waiting_hint(cwd).split()) if waiting_hint is not None else ""
     except Exception as error:  # a hint is never worth a failed handshake
         complain("no hint about a waiting handoff", error)
         return ""
@@ -181,9 +181,12 @@ def _later(seconds: float, task: Callable[..., None], *args: object) -> None:
 
 
 def _every(seconds: float, task: Callable[[], None]) -> None:
+    complaint = ""
     while True:
         try:
             task()
         except Exception as error:  # the next round may succeed, and the agent must not lose its server
-            complain("background work failed", error)
+            if complaint != str(error):
+                complaint = str(error)
+                complain("background work failed", error)
         time.sleep(seconds)

@@ -1,7 +1,7 @@
 """Standard input and output of the stdio server: one reader, one writer, whole lines.
 
-Both descriptors are moved away at the start: 0 then reads as empty and 1 goes to stderr, so neither a stray print nor
-a child process can touch the protocol.
+Both descriptors are moved away at the start: 0 then reads as empty and 1 goes to stderr, so neither a stray print
+nor a child process can touch the protocol.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def claim_stdio() -> tuple[BinaryIO, int]:
 
 
 class Writer:
-    """Writes whole lines to one descriptor, from any thread. `on_broken` is called when nobody reads any more."""
+    """Writes whole lines to one descriptor, from any thread. Calls `on_broken` when nobody reads any more."""
 
     def __init__(self, sink: int, on_broken: Callable[[], None]) -> None:
         self._sink = sink
