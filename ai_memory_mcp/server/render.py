@@ -1,0 +1,152 @@
+"""Answers as compact Markdown for an agent. Whatever was stored stands inside one fence that says it is data.
+
+Stored text cannot close the fence: its markers are defused, in titles and snippets too.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ai_memory_mcp.model import Answer, Brief, Document, Handoff, Hit, Page, Status
+
+READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
+
+_MARKER = re.compile(r"<(\s*/?\s*memory-data)", re.IGNORECASE)
+
+
+def fence(text: str) -> str:
+    """Return stored text marked as data, with forged markers defused."""
+    return f"<memory-data>\n{_defused(text).strip()}\n</memory-data>"
+
+
+def _defused(text: str) -> str:
+    return _MARKER.sub(r"&lt;\1", text)
+
+
+def answer(found: Answer) -> str:
+    """Render ranked hits."""
+    where = f"project {_word(found.project)}" if found.project else "the whole workspace"
+    searched = f" ({_word(found.searched)})" if found.searched else ""
+    hint = f"\n{_defused(found.hint)}" if found.hint else ""
+    if not found.hits:
+        return f"Nothing found in {where}{searched}.{hint}"
+    hits = "\n".join(_hit(number, hit, found.project) for number, hit in enumerate(found.hits, 1))
+    count = f"{len(found.hits)} hit{'s' if len(found.hits) > 1 else ''}"
+    return f"{count} in {where}{searched}; memory.read opens a `ref`.\n{fence(hits)}{hint}"
+
+
+def document(found: Document, offset: int = 0) -> str:
+    """Render a page, session or handoff from character `offset` on, at most READ_LIMIT characters."""
+    part = found.text[offset : offset + READ_LIMIT]
+    left = len(found.text) - offset - len(part)
+    more = f"\n{left} more characters: memory.read with offset={offset + len(part)}." if left > 0 else ""
+    head = [f"# {found.title}", *_page_facts(found.page)] if offset == 0 else []
+    links = [
+        f"{name}: {', '.join(refs)}"
+        for name, refs in (("Links", found.links), ("Backlinks", found.backlinks))
+        if refs
+    ]
+    return fence("\n".join([*head, part, *links])) + more
+
+
+def written(page: Page) -> str:
+    """Say where a page was written."""
+    return f"Written: `{_word(page.path)}` ({page.kind}, id {page.id})."
+
+
+def handoff(found: Handoff) -> str:
+    """Render one handoff in full."""
+    origin = f" from {_word(found.from_agent)}" if found.from_agent else ""
+    head = f"Handoff {found.id} ({found.state}){origin}, {found.created:%Y-%m-%d %H:%M} UTC:"
+    lists = (
+        ("Next steps", found.next_steps),
+        ("Open questions", found.open_questions),
+        ("Failed approaches", found.failed_approaches),
+        ("Decisions", found.decisions),
+        ("Files touched", found.files_touched),
+    )
+    parts = [found.summary]
+    for title, items in lists:
+        if items:
+            parts.append("\n".join([f"{title}:", *(f"- {item}" for item in items)]))
+    return f"{head}\n{fence(chr(10).join(parts))}"
+
+
+def handoffs(found: tuple[Handoff, ...]) -> str:
+    """Render handoffs as a list, one line each."""
+    if not found:
+        return "There are no handoffs in this project."
+    lines = (
+        f"- {one.id} · {one.state} · {one.created:%Y-%m-%d} · "
+        f"from {one.from_agent or 'unknown'} to {one.to_agent}: {_cut(one.summary, 200)}"
+        for one in found
+    )
+    return fence("\n".join(lines))
+
+
+def brief(found: Brief) -> str:
+    """Render what a session start would be told."""
+    return fence(found.text) if found.text.strip() else "There is nothing to tell yet."
+
+
+def status(found: Status) -> str:
+    """Render project, counts, capture accounting and problems."""
+    project = found.project or {}
+    by = project.get("resolved_by") or "nothing"
+    name = (
+        f"{_word(str(project.get('name', '')))} (resolved by {by})"
+        if project
+        else "none here: workspace only"
+    )
+    lines = [
+        f"Project: {name}",
+        f"Stored: {_numbers(found.counts.model_dump())}",
+        f"Capture: {_numbers(found.capture.model_dump())}",
+        f"Spool: {_numbers(found.spool)}",
+    ]
+    if found.handoff:
+        lines.append(f"Waiting handoff: {_word(found.handoff)} (memory.handoff, action accept)")
+    lines += [f"Problem: {_word(problem)}" for problem in found.problems] or ["No problems."]
+    return "\n".join(lines)
+
+
+def _hit(number: int, hit: Hit, project: str | None) -> str:
+    facts = [
+        hit.kind,
+        f"ref `{hit.path or hit.session or hit.id}`",
+        f"{hit.date:%Y-%m-%d}" if hit.date else "",
+        hit.agent,
+        f"project {hit.project}" if hit.project and hit.project != project else "",
+        hit.why,
+    ]
+    snippet = "\n".join(f"   {line}" for line in hit.snippet.strip().splitlines() if line.strip())
+    return f"{number}. **{_cut(hit.title, 200)}** · " + " · ".join(filter(None, facts)) + f"\n{snippet}"
+
+
+def _page_facts(page: Page | None) -> list[str]:
+    if page is None:
+        return []
+    facts = [
+        f"`{page.path}`",
+        page.kind,
+        f"updated {page.updated:%Y-%m-%d}",
+        page.agent,
+        *(f"#{t}" for t in page.tags),
+    ]
+    if page.status == "superseded":
+        facts.append(f"SUPERSEDED by {page.superseded_by or 'a newer page'}")
+    return [" · ".join(filter(None, facts)), ""]
+
+
+def _numbers(values: dict[str, int]) -> str:
+    return ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in values.items())
+
+
+def _cut(text: str, limit: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _word(text: str) -> str:
+    """Return stored text that is quoted outside the fence: one short line without markers."""
+    return _defused(_cut(text, 200))

@@ -1,0 +1,192 @@
+"""`ai-memory-mcp serve`: MCP over stdio.
+
+The handshake is answered from plain data before anything heavy is imported, because the SDK takes over a second
+and agents drop the tools of a slow server. The SDK is imported in a thread once the tools were listed (or are
+called); it gets the same messages and answers everything else. Keep this module's imports as few as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+
+from ai_memory_mcp.server.backend import REPLAY_ID, Backend
+from ai_memory_mcp.server.handshake import (
+    initialize_result,
+    is_plain_initialize,
+    negotiate,
+    opens_modern,
+    plain_answer,
+)
+from ai_memory_mcp.server.lifetime import Lifetime, complain
+from ai_memory_mcp.server.tools import instructions
+from ai_memory_mcp.server.wire import Writer, claim_stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ai_memory_mcp.memory import Memory
+    from ai_memory_mcp.server.caller import Caller
+
+USAGE = (
+    "usage: ai-memory-mcp serve [--agent NAME]\n\nSpeak MCP on stdin and stdout; started by coding agents.\n"
+)
+
+_IDLE = 1.0  # seconds after which the SDK is imported although nobody listed the tools
+_CALLS_GRACE = 0.5  # of the second that an end may take, for calls that are still running
+
+
+class Front:
+    """One connection: answers the handshake itself and hands everything else to the backend."""
+
+    def __init__(self, backend: Backend, writer: Writer, told: str) -> None:
+        self._backend = backend
+        self._writer = writer
+        self._told = told
+        self._initialized = False
+        self._modern = False
+
+    def receive(self, line: bytes) -> None:
+        """Take one line of input."""
+        text = line.decode("utf-8", "replace")
+        try:
+            message = json.loads(text)
+        except (ValueError, RecursionError):
+            return  # as the SDK does: there is no id to answer to
+        if isinstance(message, dict):
+            self._route(message, text)
+
+    def _route(self, message: dict[str, object], text: str) -> None:
+        self._modern = self._modern or (not self._initialized and opens_modern(message))
+        if is_plain_initialize(message) and not self._modern:
+            self._initialize(message)
+            return
+        answer = None if self._modern else plain_answer(message, initialized=self._initialized)
+        if answer is None:
+            self._backend.forward(text, message)
+            return
+        self._answer(message["id"], answer)
+        if message["method"] == "tools/list":
+            self._backend.warm()
+
+    def _initialize(self, message: dict[str, object]) -> None:
+        params = message["params"]
+        assert isinstance(params, dict)
+        version = negotiate(params["protocolVersion"])
+        self._answer(message["id"], {"result": initialize_result(version, self._told)})
+        self._initialized = True
+        replay = {**message, "id": REPLAY_ID, "params": {**params, "protocolVersion": version}}
+        self._backend.greet(json.dumps(replay), params["clientInfo"]["name"])
+
+    def _answer(self, ident: object, answer: dict[str, object]) -> None:
+        self._writer.line(json.dumps({"jsonrpc": "2.0", "id": ident, **answer}, separators=(",", ":")))
+
+
+def run_stdio(
+    open_memory: Callable[[], Memory],
+    *,
+    env: Mapping[str, str],
+    agent: str = "",
+    on_exit: Callable[[Caller], None] | None = None,
+    tick: Callable[[], None] | None = None,
+    tick_seconds: float = 5.0,
+    waiting_hint: Callable[[str], str] | None = None,
+) -> int:
+    """Serve the agent on stdin and stdout until it leaves; ends the process with status 0.
+
+    `open_memory` is called in the thread that will use it, at the first need. `tick` is called now and then in
+    another thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder during
+    the handshake: it must be instant. `agent` overrides what the client calls itself.
+    """
+    source, sink = claim_stdio()
+    cwd = _folder()
+    told = instructions(_hint(waiting_hint, cwd))
+
+    def finish() -> None:
+        backend.settle(_CALLS_GRACE)
+        if on_exit is not None:
+            on_exit(backend.caller())
+        backend.close()
+
+    lifetime = Lifetime(finish)
+    writer = Writer(sink, lifetime.end)
+    backend = Backend(writer, open_memory, env=env, cwd=cwd, agent=agent, told=told)
+    lifetime.watch()
+    _later(_IDLE, backend.warm)
+    if tick is not None:
+        _later(tick_seconds, _every, tick_seconds, tick)
+    front = Front(backend, writer, told)
+    for line in source:
+        front.receive(line)
+    lifetime.end()
+    while True:  # the thread of `lifetime` ends the process
+        time.sleep(60)
+
+
+def serve_main(argv: list[str]) -> int:
+    """Run `ai-memory-mcp serve [--agent NAME]` on this machine's memory. Returns 2 for a wrong usage."""
+    agent = ""
+    if "-h" in argv or "--help" in argv:
+        sys.stdout.write(USAGE)
+        return 0
+    if argv:
+        if len(argv) != 2 or argv[0] != "--agent":
+            sys.stderr.write(USAGE)
+            return 2
+        agent = argv[1]
+    return run_stdio(_open_local, env=os.environ, agent=agent, tick=_LocalTick().run)
+
+
+def _open_local() -> Memory:
+    from ai_memory_mcp.local import open_local
+
+    return open_local()
+
+
+class _LocalTick:
+    """Ingests what the hooks spooled meanwhile, by a memory of its own: it has a thread of its own."""
+
+    def __init__(self) -> None:
+        self._memory: Memory | None = None
+
+    def run(self) -> None:
+        if self._memory is None:
+            self._memory = _open_local()
+        self._memory.ingest()
+
+
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # removed under us
+        return ""
+
+
+def _hint(waiting_hint: Callable[[str], str] | None, cwd: str) -> str:
+    try:
+        return " ".join(waiting_hint(cwd).split()) if waiting_hint is not None else ""
+    except Exception as error:  # a hint is never worth a failed handshake
+        complain("no hint about a waiting handoff", error)
+        return ""
+
+
+def _later(seconds: float, task: Callable[..., None], *args: object) -> None:
+    timer = threading.Timer(seconds, task, args)
+    timer.daemon = True
+    timer.start()
+
+
+def _every(seconds: float, task: Callable[[], None]) -> None:
+    complaint = ""
+    while True:
+        try:
+            task()
+        except Exception as error:  # the next round may succeed, and the agent must not lose its server
+            if complaint != str(error):
+                complaint = str(error)
+                complain("background work failed", error)
+        time.sleep(seconds)
