@@ -133,7 +133,9 @@ def _rest(res: Resources, project: Project) -> str:
         known = {one.id: one for one in rows.projects(db)}
         standing = rows.recent_pages(db, ids, ("rule",), 20)
         slots = rows.recent_pages(db, ids, ("slot",), 10)
-        recent = rows.recent_pages(db, [project.id], ("decision", "gotcha", "procedure", "concept", "note", "session"), RECENT)
+        recent = rows.recent_pages(
+            db, [project.id], ("decision", "gotcha", "procedure", "concept", "note", "session"), RECENT
+        )
         records = {(owner, path): rows.page_record(db, owner, path) for owner, path in recent}
     text = _whole(res, known, standing, "Standing rules") + _whole(res, known, slots, "Current state")
     lines = [

@@ -1,5 +1,6 @@
-"""Settings: `config.toml` in AI_MEMORY_HOME, each key also as AI_MEMORY_<SECTION>__<KEY>. The one reader of the environment.
+"""Settings: `config.toml` in AI_MEMORY_HOME, each key also as AI_MEMORY_<SECTION>__<KEY>.
 
+The one reader of the environment (beside `emit`).
 `emit` reads the same file on its own (through a compiled copy), because pydantic would cost it ten times its start.
 """
 

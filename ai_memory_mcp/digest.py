@@ -91,9 +91,7 @@ def _local(seen: Observation, cwd: str) -> Observation:
     here = cwd.rstrip("/") + "/"
     if len(here) < 6 or not (here in seen.text or here in seen.output):
         return seen
-    return seen.model_copy(
-        update={"text": seen.text.replace(here, ""), "output": seen.output.replace(here, "")}
-    )
+    return seen.model_copy(update={"text": seen.text.replace(here, ""), "output": seen.output.replace(here, "")})
 
 
 def _minutes(observations: Sequence[Observation]) -> int:
@@ -156,11 +154,7 @@ def _open_turn(observations: Sequence[Observation]) -> tuple[str, ...]:
 
 def _unreturned(observations: Sequence[Observation]) -> list[str]:
     back = {seen.tool_use for _, seen in evidence.tool_calls(observations)}
-    waiting = [
-        seen
-        for seen in observations
-        if seen.kind == "pre-tool" and seen.tool_use and seen.tool_use not in back
-    ]
+    waiting = [seen for seen in observations if seen.kind == "pre-tool" and seen.tool_use and seen.tool_use not in back]
     return [seen.title for seen in waiting[-2:]]
 
 
@@ -214,14 +208,10 @@ def _told(message: str) -> list[str]:
         )
         if named and len(part.items) > 1:
             found.append(
-                clip(
-                    f"{part.heading}: {'; '.join(item.rstrip('.;') for item in part.items)}", DONE_ITEM_LIMIT
-                )
+                clip(f"{part.heading}: {'; '.join(item.rstrip('.;') for item in part.items)}", DONE_ITEM_LIMIT)
             )
         else:
-            found += [
-                clip(f"{part.heading}: {item}" if named else item, DONE_ITEM_LIMIT) for item in part.items
-            ]
+            found += [clip(f"{part.heading}: {item}" if named else item, DONE_ITEM_LIMIT) for item in part.items]
     return found
 
 
@@ -248,10 +238,7 @@ def _next_steps(
     if open_turn:
         if open_turn[0]:
             found.append(f"Continue where it stopped: {clip(' '.join(open_turn[0].split()), 300)}")
-        found += [
-            f"Check `{title.removeprefix('$ ')}`: it was started and never came back"
-            for title in open_turn[1:]
-        ]
+        found += [f"Check `{title.removeprefix('$ ')}`: it was started and never came back" for title in open_turn[1:]]
     failed_stop = next((seen for seen in reversed(observations) if seen.kind == "stop"), None)
     if failed_stop is not None and failed_stop.ok is False:
         found.append(f"The last turn ended with an error: {clip(clean(failed_stop.output), 200)}")
@@ -273,9 +260,7 @@ def handoff_fields(compiled: Digest) -> dict[str, str | tuple[str, ...]]:
     return {
         "summary": defuse(_summary(compiled)),
         "open_questions": _bounded(compiled.open_questions),
-        "failed_approaches": _bounded(
-            [*(_failed(failure) for failure in compiled.failures), *compiled.findings]
-        ),
+        "failed_approaches": _bounded([*(_failed(failure) for failure in compiled.failures), *compiled.findings]),
         "next_steps": _bounded(compiled.next_steps),
         "decisions": _bounded(compiled.decisions),
         "files_touched": _bounded([_touched(change) for change in compiled.files]),

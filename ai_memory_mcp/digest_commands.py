@@ -66,9 +66,7 @@ def _call(at: int, seen: Observation, step: shell.Step) -> Call:
     ok = seen.ok is not False and not (purpose == "test" and tests is not None and tests.failed > 0)
     shown = " ".join(word if word and not re.search(r"\s", word) else _quoted(word) for word in step.words)
     shown = re.sub(r"\s+(?:\d?>&\d|\d?>>?\s*/dev/null|2>>?\S*|<<\w+)", "", shown)
-    return Call(
-        at, shown, step, purpose, shell.family_of(step), shell.targets_of(step), ok, tests, seen.output
-    )
+    return Call(at, shown, step, purpose, shell.family_of(step), shell.targets_of(step), ok, tests, seen.output)
 
 
 def _quoted(word: str) -> str:
@@ -122,15 +120,11 @@ def _with(change: Change, verb: shell.Verb) -> Change:
     if verb == "restored":
         return change.model_copy(update={"edits": 0}) if not change.created else change
     fresh = verb == "created" and change.edits == 0 and not change.deleted
-    return change.model_copy(
-        update={"edits": change.edits + 1, "created": change.created or fresh, "deleted": False}
-    )
+    return change.model_copy(update={"edits": change.edits + 1, "created": change.created or fresh, "deleted": False})
 
 
 def _worth_naming(path: str) -> bool:
-    return not path.startswith(("/tmp/", "/var/tmp/", "/dev/", "/private/tmp/")) and not path.endswith(
-        (".log", ".pyc")
-    )
+    return not path.startswith(("/tmp/", "/var/tmp/", "/dev/", "/private/tmp/")) and not path.endswith((".log", ".pyc"))
 
 
 # --- runs and failures ---
@@ -212,9 +206,7 @@ def _covers(passed: Call, failed: Call) -> bool:
 
 def _failure(streak: Sequence[Call], remedy: str) -> Failure:
     errors = distinct((error_line(call.output) for call in (streak[0], streak[-1])), 2)
-    return Failure(
-        what=streak[-1].command[:COMMAND_LIMIT], error=" / ".join(errors), remedy=remedy, times=len(streak)
-    )
+    return Failure(what=streak[-1].command[:COMMAND_LIMIT], error=" / ".join(errors), remedy=remedy, times=len(streak))
 
 
 def _repaired(streak: Sequence[Call], passed: Call, observations: Sequence[Observation]) -> Failure:
@@ -265,9 +257,7 @@ def discards(calls: Sequence[Call]) -> list[str]:
         words = call.step.words
         if call.ok and words[0] == "git" and len(words) > 1:
             reset = words[1] == "reset" and "--hard" in words
-            restored = (words[1] == "checkout" and "--" in words) or (
-                words[1] == "restore" and "--staged" not in words
-            )
+            restored = (words[1] == "checkout" and "--" in words) or (words[1] == "restore" and "--staged" not in words)
             if reset or restored or words[1] == "revert":
                 found.append(f"Threw changes away with `{call.command[:COMMAND_LIMIT]}`")
     return found
@@ -312,14 +302,10 @@ def _act(step: shell.Step, output: str) -> list[str]:
     if family == "gh pr" and "create" in step.words:
         url = _URL.search(output)
         title = step.words[step.words.index("--title") + 1] if "--title" in step.words[:-1] else ""
-        return [
-            "Opened a pull request" + (f": {title}" if title else "") + (f" ({url.group()})" if url else "")
-        ]
+        return ["Opened a pull request" + (f": {title}" if title else "") + (f" ({url.group()})" if url else "")]
     line = " ".join(word for word in step.words if ">" not in word and not re.search(r"\s", word))
     return [
-        f"Pushed to the remote (`{line[:COMMAND_LIMIT]}`)"
-        if family == "git push"
-        else f"Ran `{line[:COMMAND_LIMIT]}`"
+        f"Pushed to the remote (`{line[:COMMAND_LIMIT]}`)" if family == "git push" else f"Ran `{line[:COMMAND_LIMIT]}`"
     ]
 
 
@@ -342,9 +328,7 @@ def todo_list(observations: Sequence[Observation]) -> tuple[Todo, ...]:
             _update(tasks, single.group(1), seen)
         elif seen.tool == "TaskCreate" and seen.todos:
             number = _NEW_ID.search(seen.output)
-            tasks[next((g for g in number.groups() if g), "") if number else str(len(tasks) + 1)] = (
-                seen.todos[0]
-            )
+            tasks[next((g for g in number.groups() if g), "") if number else str(len(tasks) + 1)] = seen.todos[0]
         elif len(seen.todos) > 1 or seen.tool not in ("TaskList", "TaskGet"):
             whole = seen.todos
     return whole + tuple(tasks.values())

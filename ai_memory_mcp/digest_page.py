@@ -23,10 +23,7 @@ ENTITIES, ENTITY_LIMIT = 10, 64
 
 def render_page(compiled: Digest, session: Session) -> Rendered:
     """Return the session's page. The title is not repeated in the body; headings start at level 2."""
-    title = (
-        inline(compiled.headline, 100).lstrip("\\")
-        or f"Session of {session.agent} on {session.started:%Y-%m-%d}"
-    )
+    title = inline(compiled.headline, 100).lstrip("\\") or f"Session of {session.agent} on {session.started:%Y-%m-%d}"
     parts = [
         _section("Goal", [quote(compiled.goal, GOAL_SHOWN)] if compiled.goal else []),
         _section("Outcome", _outcome(compiled)),
@@ -130,9 +127,7 @@ def result_of(run: Run, plain: bool = False) -> str:
     """Return a run with its last result: `pytest -q`: 12 passed, 1 failed. `plain` leaves Markdown escapes out."""
     error = "" if not run.error else f" ({run.error if plain else inline(run.error, 240)})"
     if run.passed >= 0 and run.purpose == "test":
-        counts = ", ".join(
-            f"{n} {word}" for n, word in ((run.passed, "passed"), (run.failed, "failed")) if n > 0
-        )
+        counts = ", ".join(f"{n} {word}" for n, word in ((run.passed, "passed"), (run.failed, "failed")) if n > 0)
         said = (counts or "no tests ran") + (error if run.failed > 0 else "")
     else:
         said = (run.error if plain else inline(run.error, 240)) or "failed" if run.ok is False else "passed"
@@ -143,9 +138,7 @@ def result_of(run: Run, plain: bool = False) -> str:
 def _results(runs: Sequence[Run]) -> list[str]:
     telling = [run for run in runs if run.purpose == "test" or run.ok is False]
     clean = [code(run.command, 100) for run in runs if run not in telling]
-    return [f"- {result_of(run)}" for run in telling] + (
-        [f"- Passed too: {', '.join(clean)}"] if clean else []
-    )
+    return [f"- {result_of(run)}" for run in telling] + ([f"- Passed too: {', '.join(clean)}"] if clean else [])
 
 
 def _files(files: Sequence[Change]) -> list[str]:

@@ -73,9 +73,7 @@ def _said(messages: Sequence[str]) -> list[str]:
 def decisions(messages: Sequence[str], later_prompts: Sequence[str]) -> tuple[str, ...]:
     """Return what was decided: sections so named, sentences with a choice in them, and the user's own orders."""
     orders = [
-        f"The user asked: {clip(line.strip(), ITEM_LIMIT - 20)}"
-        for prompt in later_prompts
-        for line in _orders(prompt)
+        f"The user asked: {clip(line.strip(), ITEM_LIMIT - 20)}" for prompt in later_prompts for line in _orders(prompt)
     ]
     chosen = [s for s in _said(messages) if (_CHOICE.search(s) and not _QUESTION.search(s) and len(s) >= 25) or (_cjk(s) and _CHOICE.search(s))]  # fmt: skip
     named = [text for text in about(messages, "decisions") if len(text) > 15]
@@ -87,12 +85,7 @@ def _cjk(text: str) -> bool:
 
 
 def _orders(prompt: str) -> list[str]:
-    said = [
-        s
-        for line in prompt.splitlines()[:20]
-        if not line.startswith((" ", "\t", ">"))
-        for s in sentences(line)
-    ]
+    said = [s for line in prompt.splitlines()[:20] if not line.startswith((" ", "\t", ">")) for s in sentences(line)]
     return [s for s in said if _ORDER.search(s) and 8 <= len(s) <= 300 and not _QUESTION.search(s)][:3]
 
 
@@ -153,9 +146,7 @@ _POLITE = re.compile(r"^(?:(?:hi|hey|hello)[ ,!]+(?:there|claude|codex)?[ ,!.]*|
 def headline(goal: str, limit: int) -> str:
     """Return a title for a goal: its first telling line, to the end of the first sentence."""
     lines = [
-        line
-        for line in goal.splitlines()
-        if re.search(r"\w", line) and not line.lstrip().startswith(("```", "<"))
+        line for line in goal.splitlines() if re.search(r"\w", line) and not line.lstrip().startswith(("```", "<"))
     ]
     first = clean(re.sub(r"^[#>\-*\s]+", "", (lines or [goal])[0])) or (lines or [goal])[0]
     said = sentences(first)

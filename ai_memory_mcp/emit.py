@@ -24,7 +24,6 @@ BRIEF_WAIT = 1.5  # seconds a session start may wait for unfinished sessions to 
 BRIEF_LIMIT = 9_000  # characters; Claude Code and Codex cut at about 10,000, Cursor drops what is longer
 
 
-
 def main(argv: "list[str]") -> int:
     """Run `emit` for an agent's hook: `emit AGENT EVENT`, or with --agent/--event/--stream. Returns 0."""
     env = environment()
@@ -51,11 +50,12 @@ def environment() -> "dict[str, str]":
     """Return the environment as text; `posix.environ` holds bytes."""
     found: dict[str, str] = {}
     for key, value in os.environ.items():
-        if isinstance(key, bytes):
-            found[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
-        else:
-            found[key] = value
+        found[_as_text(key)] = _as_text(value)
     return found
+
+
+def _as_text(value: "str | bytes") -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
 def arguments(argv: "list[str]") -> "tuple[str, str, bool]":
@@ -140,7 +140,7 @@ def parse(raw: bytes) -> "dict[str, object] | None":
     try:
         from _json import make_scanner
 
-        value, end = make_scanner(_Scanning)(text, 0)
+        value, end = make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]  # any object with these attributes
     except ImportError:
         import json
 
@@ -186,9 +186,8 @@ def store_event(
     capture = section(settings, "capture")
     policy = section(settings_from(home, marker), "capture") if marker else {}
     reason = filtered(capture, policy, kind, payload, root)
-    if reason:
-        body = "{}"
-    else:
+    body = "{}"
+    if not reason:
         body = clean(payload, section(settings, "redact"), number(capture.get("max_text"), TEXT_LIMIT))
     now = time.time_ns()
     name = f"{now:020d}-{os.getpid()}-{os.urandom(4).hex()}"
@@ -250,7 +249,7 @@ def clean(payload: "dict[str, object]", redact: "dict[str, object]", limit: int)
     from ai_memory_mcp.redact import Redactor
 
     redactor = Redactor(extra=extra, allow=words(redact.get("allow")))
-    return encode(redactor.value(payload, limit))
+    return encode(redactor.value(payload, limit))  # type: ignore[arg-type]  # JSON is invariant
 
 
 def encode(value: object) -> str:

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from ai_memory_mcp.errors import StorageError
 
-TEMPORARY = (
-    ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
-)
+TEMPORARY = ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
@@ -50,9 +48,7 @@ def private_dir(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def write_atomic(
-    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False
-) -> None:
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Replace a file in one step: readers see the old bytes or the new ones, never a part of them.
 
     The folder must exist. `durable` also forces bytes and name to the disk before returning. Raises

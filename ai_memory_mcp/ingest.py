@@ -154,7 +154,13 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     spec = spec_of(event.agent)
     row = _session(res, batch, event, spec, place)
     if event.offered:
-        offer = {"type": "offer", "id": event.id, "session": row.id, "handoff": event.offered, "at": event.at.isoformat()}
+        offer = {
+            "type": "offer",
+            "id": event.id,
+            "session": row.id,
+            "handoff": event.offered,
+            "at": event.at.isoformat(),
+        }
         batch.write(res.journal.name_of(row.project, row.id), offer)
         return
     observation = observe(event, spec, row.id)

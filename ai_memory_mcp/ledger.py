@@ -33,9 +33,7 @@ class Ledger:
         """Return the sessions with the agent's own id, the last active first."""
         found = {row.id: row for row in rows.native_sessions(self.db, agent, native_id)}
         found |= {
-            key: row
-            for key, row in self._rows.items()
-            if row and row.agent == agent and row.native_id == native_id
+            key: row for key, row in self._rows.items() if row and row.agent == agent and row.native_id == native_id
         }
         return sorted(found.values(), key=lambda row: row.last, reverse=True)
 

@@ -101,9 +101,7 @@ class LocalMemory:
         with self.res.index.read() as db:
             ids = [project.id for project in self._reach(rows.projects(db), resolved, everywhere=False)]
             found = [
-                one.model_copy(update={"state": "offered"})
-                if one.state == "open" and rows.offered(db, one.id)
-                else one
+                one.model_copy(update={"state": "offered"}) if one.state == "open" and rows.offered(db, one.id) else one
                 for project_id in ids
                 for one in rows.handoffs(db, project_id)
             ]
@@ -298,7 +296,9 @@ class LocalMemory:
     def _waiting(self, scope: Scope, ref: str, agent: str) -> Handoff:
         every = self.handoffs(scope, every=True)
         if ref:
-            found = [one for one in every if one.id == ref or one.path == ref or (len(ref) >= 6 and one.id.startswith(ref))]
+            found = [
+                one for one in every if one.id == ref or one.path == ref or (len(ref) >= 6 and one.id.startswith(ref))
+            ]
             if not found:
                 raise NotFoundError(f"there is no handoff '{ref}'; `ai-memory-mcp handoff list --all` shows them")
             return found[0]

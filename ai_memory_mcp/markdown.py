@@ -400,9 +400,7 @@ def safe_path(path: str) -> str:
     """
     plain = unicodedata.normalize("NFC", path.strip().replace("\\", "/"))
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain):
-        raise InputError(
-            f"The page path {path!r} is absolute; give it relative to the wiki, like notes/topic.md."
-        )
+        raise InputError(f"The page path {path!r} is absolute; give it relative to the wiki, like notes/topic.md.")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if not parts or plain.endswith("/"):
         raise InputError(f"The page path {path!r} names no file; give one like notes/topic.md.")

@@ -111,9 +111,7 @@ def family_of(name: str, spec: AgentSpec) -> ToolFamily:
 
 def _get(given: Any, *names: str) -> Any:
     return (
-        next((given[name] for name in names if given.get(name) is not None), None)
-        if isinstance(given, dict)
-        else None
+        next((given[name] for name in names if given.get(name) is not None), None) if isinstance(given, dict) else None
     )
 
 
@@ -146,9 +144,7 @@ def _edit_text(given: Any) -> str:
 
 def _one_edit(edit: Any) -> str:
     old = as_text(_get(edit, "old_string", "old_str", "oldString", "oldText"))
-    new = as_text(
-        _get(edit, "new_string", "new_str", "newString", "newText", "content", "new_source", "file_text")
-    )
+    new = as_text(_get(edit, "new_string", "new_str", "newString", "newText", "content", "new_source", "file_text"))
     lines = ["- " + line for line in old.splitlines()] + ["+ " + line for line in new.splitlines()]
     return "\n".join(lines) if old else new
 
@@ -194,9 +190,7 @@ def _patch_text(value: dict[Any, Any], depth: int) -> str:
     return "\n".join(part for part in (head, *(as_text(lines, depth + 1) for lines in hunks)) if part)
 
 
-def _ok(
-    kind: EventKind, family: ToolFamily, text: str, answer: Any, output: str, spec: AgentSpec
-) -> bool | None:
+def _ok(kind: EventKind, family: ToolFamily, text: str, answer: Any, output: str, spec: AgentSpec) -> bool | None:
     if kind == "pre-tool":
         return None
     if kind == "tool-failure":
@@ -238,12 +232,8 @@ def _paths(family: ToolFamily, given: Any, text: str, event: Event) -> tuple[str
     if family == "shell":
         found = [path for path, _ in shell.writes(text)]
     elif family in ("edit", "read", "search"):
-        named = [
-            _get(given, name) for name in ("file_path", "path", "notebook_path", "filePath", "absolute_path")
-        ]
-        found = [path for path in named if isinstance(path, str)] + (
-            _PATCHED.findall(text) if family == "edit" else []
-        )
+        named = [_get(given, name) for name in ("file_path", "path", "notebook_path", "filePath", "absolute_path")]
+        found = [path for path in named if isinstance(path, str)] + (_PATCHED.findall(text) if family == "edit" else [])
     relative = (relative_path(path, event.root, event.cwd) for path in found)
     return tuple(dict.fromkeys(path for path in relative if path))[:PATHS_LIMIT]
 
@@ -293,9 +283,7 @@ def _title(family: ToolFamily, name: str, given: Any, text: str, paths: tuple[st
             else first_line(f"list {where}")
         )
     wanted = as_text(_get(given, "url", "query", "description", "prompt", "message")) or text
-    return first_line(
-        f"{family} {wanted}" if family in ("web", "agent") else f"{name}: {wanted}" if wanted else name
-    )
+    return first_line(f"{family} {wanted}" if family in ("web", "agent") else f"{name}: {wanted}" if wanted else name)
 
 
 def first_line(text: str) -> str:
@@ -335,9 +323,7 @@ def _key(event: Event, about: dict[str, Any]) -> str:
 
 # --- what is ours, what is a person's ---
 
-_FENCED = re.compile(
-    rf"[ \t]*{FENCE_OPEN}\b[^>\n]*>.*?(?:{FENCE_CLOSE}[ \t]*\n?|(?=</hook_context>)|\Z)", re.S | re.I
-)
+_FENCED = re.compile(rf"[ \t]*{FENCE_OPEN}\b[^>\n]*>.*?(?:{FENCE_CLOSE}[ \t]*\n?|(?=</hook_context>)|\Z)", re.S | re.I)
 _EMPTY_WRAPPER = re.compile(r"<hook_context>\s*</hook_context>\s*", re.I)
 
 
@@ -365,11 +351,7 @@ def spoken(text: str) -> str:
 
 def is_real_prompt(observation: Observation) -> bool:
     """Return whether a person asked for something: not a sub-agent, a built-in slash command or machine scaffolding."""
-    if (
-        observation.kind != "user-prompt"
-        or observation.subagent
-        or observation.detail not in ("", "user", "sdk")
-    ):
+    if observation.kind != "user-prompt" or observation.subagent or observation.detail not in ("", "user", "sdk"):
         return False
     said = spoken(observation.text)
     return bool(said) and not _MACHINE.match(said) and not _BUILT_IN.match(said)

@@ -83,4 +83,3 @@ def load(res: Resources, project: Project, path: str) -> tuple[Page, str]:
     except FileNotFoundError:
         seen = datetime.fromtimestamp(0, timezone.utc)
     return markdown.page_from(path, text, project=project.id, created=seen, updated=seen), text
-

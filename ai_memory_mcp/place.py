@@ -66,7 +66,7 @@ def never_a_project(path: str, user_home: str) -> bool:
     if path in ("", "/", "/tmp", "/var/tmp", "/private/tmp", "/private/var/tmp") or path.endswith(":"):
         return True
     home = user_home.rstrip("/\\")
-    return bool(home) and (path == home or home.startswith(path + "/") or home.startswith(path + "\\"))
+    return bool(home) and (path == home or home.startswith((path + "/", path + "\\")))
 
 
 def place_key(root: str, marker: str) -> str:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 STOP_WORDS = frozenset(
-    "a about after all also an and any are as at be because been but by can could did do does doing done for from get got "
-    "had has have having he her here him his how i if in into is it its just let me more most my no not of off on once only or "
-    "other our out over own same she should so some such than that the their them then there these they this those through to "
-    "too under until up us very was we were what when where which while who whom why will with would you your".split()
+    """
+    a about after all also an and any are as at be because been but by can could did do does doing done for from get
+    got had has have having he her here him his how i if in into is it its just let me more most my no not of off on
+    once only or other our out over own same she should so some such than that the their them then there these they
+    this those through to too under until up us very was we were what when where which while who whom why will with
+    would you your
+    """.split()
 )
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _CJK_RUN = re.compile(f"[{_CJK}]+")

@@ -71,9 +71,7 @@ def answer(db: sqlite3.Connection, projects: Sequence[Project], query: Query, he
     )
 
 
-def recent(
-    db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[str], limit: int
-) -> tuple[Hit, ...]:
+def recent(db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
     """Return the pages changed last, newest first."""
     names = {project.id: project.name for project in projects}
     found = rows.recent_pages(db, list(names), kinds, limit)

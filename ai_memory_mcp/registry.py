@@ -59,7 +59,9 @@ def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ProjectError(f"'{name}' is in several workspaces; say " + " or ".join(f"{p.workspace}/{p.name}" for p in found))
+        raise ProjectError(
+            f"'{name}' is in several workspaces; say " + " or ".join(f"{p.workspace}/{p.name}" for p in found)
+        )
     if name == GENERAL:
         return general(workspace or "default")
     close = difflib.get_close_matches(name, [project.name for project in here], n=3, cutoff=0.5)
@@ -106,8 +108,8 @@ def front_page(project: Project, previous: str, *, now: datetime) -> str:
     """Return `project.md`: what the registry is rebuilt from, and a word to whoever opens the folder."""
     old_meta, old_body = markdown.parse(previous)
     body = old_body or (
-        f"# {project.name}\n\nThis folder is the memory of one project: plain Markdown in a git repository of its own.\n"
-        "Edit, link and commit as you like; pages changed by hand are noticed.\n"
+        f"# {project.name}\n\nThis folder is the memory of one project: plain Markdown in a git repository of\n"
+        "its own. Edit, link and commit as you like; pages changed by hand are noticed.\n"
     )
     page = Page(
         id=project.id,

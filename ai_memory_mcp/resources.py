@@ -40,6 +40,5 @@ class Resources:
     def wiki_folders(self) -> list[tuple[str, str]]:
         """Return (workspace id, project id) of every wiki on disk."""
         return sorted(
-            (path.parent.parent.name, path.parent.name)
-            for path in (self.home / "wiki").glob("*/*/project.md")
+            (path.parent.parent.name, path.parent.name) for path in (self.home / "wiki").glob("*/*/project.md")
         )

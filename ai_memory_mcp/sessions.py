@@ -163,15 +163,17 @@ def _handoff(
     row: SessionRow, found: Digest, rendered: Rendered, own: Sequence[Handoff], others: Sequence[Handoff]
 ) -> Handoff:
     """Return the automatic handoff of this close of the session."""
-    made = Handoff(
-        id=handoffs.automatic_id(row.plain(), own),
-        project=row.project,
-        from_agent=row.agent,
-        from_session=row.id,
-        automatic=True,
-        created=row.last,
-        branch=row.branch,
-        **handoff_fields(found),
+    made = Handoff.model_validate(
+        {
+            **handoff_fields(found),
+            "id": handoffs.automatic_id(row.plain(), own),
+            "project": row.project,
+            "from_agent": row.agent,
+            "from_session": row.id,
+            "automatic": True,
+            "created": row.last,
+            "branch": row.branch,
+        }
     )
     path = next((handoff.path for handoff in own if handoff.id == made.id), "")
     made = made.model_copy(update={"path": path or handoffs.page_path(made, rendered.title)})

@@ -117,9 +117,7 @@ def _split(command: str) -> list[tuple[list[str], bool]]:
     for token in _TOKEN.finditer(command):
         kind, text = token.lastgroup, token.group()
         if kind in ("quoted", "plain", "escape"):
-            word += (
-                text[1:-1] if kind == "quoted" else text[1:].replace("\n", "") if kind == "escape" else text
-            )
+            word += text[1:-1] if kind == "quoted" else text[1:].replace("\n", "") if kind == "escape" else text
             open_word = True
             continue
         if open_word:
@@ -140,11 +138,7 @@ def _unwrap(words: list[str]) -> list[str]:
         if first in _WRAPPERS or _ASSIGNMENT.match(words[0]):
             words = words[1:]
         elif first == "timeout":
-            words = [
-                w
-                for i, w in enumerate(words)
-                if i and not (i < 4 and (w.startswith("-") or _NUMBER.match(w)))
-            ]
+            words = [w for i, w in enumerate(words) if i and not (i < 4 and (w.startswith("-") or _NUMBER.match(w)))]
         elif (first, *words[1:2]) in _RUNNERS:
             words = words[2:]
         elif _INTERPRETER.match(first) and words[1:2] == ["-m"] and len(words) > 2:

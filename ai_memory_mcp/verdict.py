@@ -94,8 +94,7 @@ def _only_complaints(text: str, git: bool) -> bool:
     # `cat a b` with one missing still showed b: only an answer that is nothing but complaints is a failure.
     lines = [line for line in text.splitlines() if line.strip()]
     return bool(lines) and all(
-        _COMPLAINT.match(line.strip()) or _STATUS.match(line) or (git and line.startswith("fatal: "))
-        for line in lines
+        _COMPLAINT.match(line.strip()) or _STATUS.match(line) or (git and line.startswith("fatal: ")) for line in lines
     )
 
 
@@ -138,9 +137,7 @@ def _worded(text: str) -> Counted | None:
     node = {word: int(number) for word, number in _NODE.findall(text)}
     if node:
         return Counted(node.get("pass", 0), node.get("fail", 0))
-    marks = [
-        mark for mark, name in _GO.findall(text) if mark in ("ok", "FAIL") and ("/" in name or "." in name)
-    ]
+    marks = [mark for mark, name in _GO.findall(text) if mark in ("ok", "FAIL") and ("/" in name or "." in name)]
     return Counted(marks.count("ok"), marks.count("FAIL")) if marks else None
 
 
@@ -160,11 +157,7 @@ def error_line(output: str) -> str:
     """Return the one line that says best what went wrong ('' when there is none), cut to LINE_LIMIT."""
     lines = [line.strip() for line in _scan(output).splitlines()]
     for pattern in _BEST:
-        hits = [
-            match.group(1)
-            for line in lines
-            if (match := pattern.search(line)) and not line.endswith("Error:")
-        ]
+        hits = [match.group(1) for line in lines if (match := pattern.search(line)) and not line.endswith("Error:")]
         if hits:
             return _cut(hits[-1] if "[A-Z]" in pattern.pattern else hits[0])
     erring = [line for line in lines if is_error_line(line) and not line.startswith("Traceback")]

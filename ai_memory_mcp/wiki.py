@@ -35,9 +35,7 @@ COMMITTER = "ai-memory"
 _FILE, _FOLDER = b"100644", b"40000"
 _STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each ended by NUL
 _INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a crash
-_BIG_TREE = (
-    64 * 1024
-)  # bytes; the ids in a tree do not compress, so a big one is stored as it is (20 ms saved at 1 MB)
+_BIG_TREE = 64 * 1024  # bytes; the ids in a tree do not compress, so a big one is stored as it is (20 ms saved at 1 MB)
 _PACK_AT_ONCE = 64  # pages; a larger commit is written as one pack, with one fsync instead of hundreds
 _GIT_PATIENCE = 2.0  # seconds to wait for a git command that holds the branch
 _CONFIG = b"""[core]
@@ -98,9 +96,7 @@ class ProjectWiki:
         try:
             return target.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise NotFoundError(
-                f"There is no page {path!r} in this project. Search or list pages."
-            ) from error
+            raise NotFoundError(f"There is no page {path!r} in this project. Search or list pages.") from error
         except OSError as error:
             raise files.storage_error("read", target, error) from error
 
@@ -124,9 +120,7 @@ class ProjectWiki:
 
     def _target(self, path: str) -> Path:
         if not self._inside(path):
-            raise InputError(
-                f"The page path {path!r} leads through a symbolic link; the wiki does not follow those."
-            )
+            raise InputError(f"The page path {path!r} leads through a symbolic link; the wiki does not follow those.")
         return self.folder / path
 
     def _inside(self, path: str) -> bool:
@@ -137,9 +131,7 @@ class ProjectWiki:
 
     # -- changes
 
-    def commit(
-        self, changes: Mapping[str, bytes | None], message: str, *, author: str, when: datetime
-    ) -> str | None:
+    def commit(self, changes: Mapping[str, bytes | None], message: str, *, author: str, when: datetime) -> str | None:
         """Write pages (None removes one) to disk and into history; gives the commit's id, None if nothing
         changed.
 
@@ -231,9 +223,7 @@ class ProjectWiki:
         )
         try:
             with Repo(os.fspath(self.folder)) as repo:
-                repo.object_store.loose_compression_level = (
-                    1  # a third of the time of the default, 10 % larger
-                )
+                repo.object_store.loose_compression_level = 1  # a third of the time of the default, 10 % larger
                 repo.object_store.fsync_object_files = True
                 yield repo
         except (*damage, zlib.error) as error:
@@ -320,9 +310,7 @@ class ProjectWiki:
         with self._alone() as repo, _index_lock(self._git / "index.lock") as got:
             if not got or not marker.exists():
                 return False
-            paths = {
-                path.decode("utf-8", "surrogateescape") for path in marker.read_bytes().split(b"\0") if path
-            }
+            paths = {path.decode("utf-8", "surrogateescape") for path in marker.read_bytes().split(b"\0") if path}
             if not _refresh(repo, self._git / "index", paths):
                 return False
             marker.unlink()
@@ -443,9 +431,7 @@ class _Trees:
                 return None
         return self.child(tree, name, folder=False)
 
-    def graft(
-        self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[ShaFile]
-    ) -> bytes | None:
+    def graft(self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[ShaFile]) -> bytes | None:
         """Put blobs (path -> id, None removes) into a tree; only trees on their paths are made, into `new`.
 
         Gives the id of the resulting tree, None when it holds nothing.
@@ -495,9 +481,7 @@ def _head(repo: Repo, *, strict: bool = True) -> ObjectID | None:
         git = Path(repo.controldir())
         unfinished = next((word for name, word in _UNFINISHED.items() if (git / name).exists()), "")
         if unfinished:
-            raise StorageError(
-                f"A git {unfinished} is unfinished in {git.parent}. Finish or abort it, then try again."
-            )
+            raise StorageError(f"A git {unfinished} is unfinished in {git.parent}. Finish or abort it, then try again.")
         if len(chain) < 2:
             if head is None or head not in repo.object_store:
                 raise ValueError("HEAD names neither a branch nor a commit")
@@ -514,9 +498,7 @@ def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
     return bytes.fromhex(commit[5:45].decode())  # a commit begins with "tree <id>\n"
 
 
-def _record(
-    repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime
-) -> str | None:
+def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> str | None:
     """Commit pages onto the checked-out branch; starts again when git moved it meanwhile."""
     new: list[ShaFile] = []
     blobs = {os.fsencode(p): None if data is None else _add(new, 3, data) for p, data in pages.items()}
@@ -541,9 +523,7 @@ def _record(
         time.sleep(0.02)
 
 
-def _commit_object(
-    tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime
-) -> ShaFile:
+def _commit_object(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> ShaFile:
     from dulwich.objects import Commit
 
     commit = Commit()

@@ -51,9 +51,7 @@ def write(res: Resources, project: Project, draft: Draft, redactor: Redactor, *,
     return page
 
 
-def _page(
-    project: Project, draft: Draft, title: str, body: str, path: str, previous: str, now: datetime
-) -> Page:
+def _page(project: Project, draft: Draft, title: str, body: str, path: str, previous: str, now: datetime) -> Page:
     old = markdown.page_from(path, previous, project=project.id, created=now, updated=now) if previous else None
     return Page(
         id=old.id if old else str(uuid.uuid4()),
@@ -90,8 +88,7 @@ def leave(res: Resources, project: Project, draft: HandoffDraft, redactor: Redac
         to_agent=draft.to_agent or "any",
         automatic=False,
         created=now,
-        **lists,
-    )
+    ).model_copy(update=lists)
     title = " ".join(made.summary.split())[:80]
     made = made.model_copy(update={"path": handoffs.page_path(made, title)})
     text = handoffs.to_text(made, f"Handoff: {title}")

@@ -60,9 +60,7 @@ class Play:
 
     def use(self, tool: str, given: Any, answer: Any = "ok") -> Play:
         use = f"t{len(self.events)}"
-        return self.add(
-            "PostToolUse", tool_name=tool, tool_input=given, tool_use_id=use, tool_response=answer
-        )
+        return self.add("PostToolUse", tool_name=tool, tool_input=given, tool_use_id=use, tool_response=answer)
 
     def edit(self, path: str, old: str = "a", new: str = "b") -> Play:
         given = {"file_path": f"{CWD}/{path}", "old_string": old, "new_string": new}
@@ -106,9 +104,7 @@ def debugging() -> Play:
     play.edit("src/cart.py").edit("src/coupon.py")
     play.sh("python -m pytest tests/test_cart.py -q", "7 passed in 0.29s")
     play.sh("npm run lint", 'npm ERR! Missing script: "lint"', failed=True)
-    play.sh(
-        "git commit -am 'Apply each coupon once'", "[main 1a2b3c4] Apply each coupon once\n 2 files changed"
-    )
+    play.sh("git commit -am 'Apply each coupon once'", "[main 1a2b3c4] Apply each coupon once\n 2 files changed")
     return play.tell(
         "Done! ✅ I've fixed the double discount.\n\n"
         "- `Cart.total` now keeps a set of coupon ids instead of a list, so a repeated id has no effect\n"
@@ -171,9 +167,7 @@ def test_single_tasks_are_followed_by_their_number() -> None:
         {"subject": "Write parser", "description": "d"},
         "Task #1 created successfully: Write parser",
     )
-    play.use(
-        "TaskCreate", {"subject": "Write printer", "description": "d"}, {"task": {"id": "2", "subject": "x"}}
-    )
+    play.use("TaskCreate", {"subject": "Write printer", "description": "d"}, {"task": {"id": "2", "subject": "x"}})
     play.use("TaskUpdate", {"taskId": "1", "status": "completed"}, "Updated task #1 status")
     found = play.digest()
     assert found.completed == ("Write parser",)
@@ -219,16 +213,14 @@ def test_a_codex_session_is_judged_by_words_and_its_plan_is_followed() -> None:
     plan = [{"step": "Add flag", "status": "completed"}, {"step": "Document it", "status": "pending"}]
     play.use("update_plan", {"plan": plan}, "Plan updated")
     patch = "*** Begin Patch\n*** Add File: src/out.py\n+x\n*** Update File: src/cli.py\n@@\n-a\n+b\n*** End Patch"
-    play.use(
-        "apply_patch", {"command": patch}, "Success. Updated the following files:\nA src/out.py\nM src/cli.py"
-    )
+    play.use("apply_patch", {"command": patch}, "Success. Updated the following files:\nA src/out.py\nM src/cli.py")
     play.sh("cargo test", "error[E0425]: cannot find value `x` in this scope\n --> src/cli.rs:4:5")
     play.use("apply_patch", {"command": patch.replace("src/out.py", "src/fmt.py")}, "Success.")
     play.sh("cargo test", "test result: ok. 9 passed; 0 failed; 0 ignored")
     found = play.tell("The flag works; the docs are not done yet.").end().digest()
-    assert [
-        (f.what, f.error.startswith("error[E0425]"), "src/cli.py" in f.remedy) for f in found.failures
-    ] == [("cargo test", True, True)]
+    assert [(f.what, f.error.startswith("error[E0425]"), "src/cli.py" in f.remedy) for f in found.failures] == [
+        ("cargo test", True, True)
+    ]
     assert "Document it" in found.next_steps
     assert {f.path: f.created for f in found.files} == {
         "src/out.py": True,
@@ -253,16 +245,8 @@ def test_a_chinese_session_stays_chinese() -> None:
 
 
 def test_yes_and_continue_are_not_goals_and_later_requests_are_the_course() -> None:
-    play = (
-        Play()
-        .ask("hi")
-        .tell("Hello!")
-        .ask("Add caching to the price lookup.")
-        .tell("Cached with an LRU of 500.")
-    )
-    play.ask("yes").tell("The cache is used in both callers.").ask("/compact").ask(
-        "No, use Redis instead of an LRU."
-    )
+    play = Play().ask("hi").tell("Hello!").ask("Add caching to the price lookup.").tell("Cached with an LRU of 500.")
+    play.ask("yes").tell("The cache is used in both callers.").ask("/compact").ask("No, use Redis instead of an LRU.")
     found = play.tell("Moved the cache to Redis.").end().digest()
     assert found.headline == "Add caching to the price lookup"
     assert [turn.prompt for turn in found.turns][-2:] == [
@@ -315,12 +299,7 @@ def test_a_later_full_run_settles_a_failed_partial_run() -> None:
 
 def test_work_thrown_away_is_a_dead_end() -> None:
     found = (
-        Play()
-        .ask("Speed the parser up")
-        .edit("parser.py")
-        .sh("git checkout -- parser.py")
-        .tell("No gain.")
-        .digest()
+        Play().ask("Speed the parser up").edit("parser.py").sh("git checkout -- parser.py").tell("No gain.").digest()
     )
     assert found.files == ()
     assert any("git checkout -- parser.py" in text for text in found.findings)
@@ -343,15 +322,11 @@ def test_text_of_a_session_cannot_break_the_page() -> None:
 
 
 def test_defused_text_holds_no_fence_of_ours() -> None:
-    assert "<" not in defuse("<ai-memory-brief a='1'></ai-memory-brief>< /Ai-Memory-Brief>").replace(
-        "< /", ""
-    )
+    assert "<" not in defuse("<ai-memory-brief a='1'></ai-memory-brief>< /Ai-Memory-Brief>").replace("< /", "")
 
 
 def long_session() -> Play:
-    play = Play().ask(
-        "Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is."
-    )
+    play = Play().ask("Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is.")
     for number in range(24):
         play.use("Read", {"file_path": f"{CWD}/src/part{number}.py"}, {"file": {"content": "x = 1\n" * 200}})
         play.edit(f"src/part{number % 7}.py", "old\n" * 20, "new\n" * 20)
@@ -365,9 +340,7 @@ def long_session() -> Play:
                 f"Part {number} streams now.\n\n- Reader {number} yields rows instead of lists\n- Memory stays at {number} MB"
             )
             play.ask(f"Now do the same for stage {number}, and measure it.")
-    return play.tell(
-        "All stages stream.\n\n- Peak memory is 180 MB\n\nRemaining:\n- Document the chunk size"
-    ).end()
+    return play.tell("All stages stream.\n\n- Peak memory is 180 MB\n\nRemaining:\n- Document the chunk size").end()
 
 
 def test_a_session_of_300_events_is_a_page_and_not_a_log() -> None:
@@ -397,9 +370,7 @@ def test_the_handoff_is_bounded_however_long_the_session() -> None:
     assert all(len(item) <= 400 for items in fields.values() for item in items)
 
 
-@pytest.mark.parametrize(
-    "play", [Play(), Play().add("SessionStart", source="startup"), Play().add("Nonsense", x=1)]
-)
+@pytest.mark.parametrize("play", [Play(), Play().add("SessionStart", source="startup"), Play().add("Nonsense", x=1)])
 def test_a_session_with_nothing_in_it_still_has_a_page(play: Play) -> None:
     page = play.page()
     assert page.title == "Session of claude-code on 2026-03-02"

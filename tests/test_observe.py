@@ -98,9 +98,7 @@ def test_a_message_is_the_text_of_a_stop() -> None:
         ("Unheard", {}, "Unheard", ()),
     ],
 )  # fmt: skip
-def test_titles_say_at_a_glance_what_was_done(
-    tool: str, given_: Any, title: str, paths: tuple[str, ...]
-) -> None:
+def test_titles_say_at_a_glance_what_was_done(tool: str, given_: Any, title: str, paths: tuple[str, ...]) -> None:
     found = called(tool, given_)
     assert (found.title, found.paths) == (title, paths)
 

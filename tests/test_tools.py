@@ -226,6 +226,4 @@ def test_the_caller_is_known_by_client_name_environment_and_meta(
 
 def test_hits_say_when_and_by_whom_they_were_written(memory: SmallMemory) -> None:
     ask(memory, "memory.write", title="a", body="x")
-    assert f"note · ref `notes/a.md` · {NOW:%Y-%m-%d} · claude-code" in ask(
-        memory, "memory.search", query="x"
-    )
+    assert f"note · ref `notes/a.md` · {NOW:%Y-%m-%d} · claude-code" in ask(memory, "memory.search", query="x")

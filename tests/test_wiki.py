@@ -112,12 +112,8 @@ def test_only_the_owner_may_look_into_the_wiki(wiki: ProjectWiki) -> None:
     assert stat.S_IMODE((wiki.folder / "notes/a.md").stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize(
-    "path", ["../out.md", "/etc/x.md", ".git/x.md", "a/../../b.md", "C:\\x.md", "con.md"]
-)
-def test_a_path_that_leads_out_of_the_wiki_is_refused_before_anything_is_written(
-    wiki: ProjectWiki, path: str
-) -> None:
+@pytest.mark.parametrize("path", ["../out.md", "/etc/x.md", ".git/x.md", "a/../../b.md", "C:\\x.md", "con.md"])
+def test_a_path_that_leads_out_of_the_wiki_is_refused_before_anything_is_written(wiki: ProjectWiki, path: str) -> None:
     with pytest.raises(InputError):
         write(wiki, {"fine.md": b"A", path: b"B"})
     assert not wiki.folder.exists()

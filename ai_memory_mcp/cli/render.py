@@ -45,7 +45,7 @@ def styled(text: str, style: str) -> str:
 
 def safe(text: str) -> str:
     """Drop control characters: stored text must not drive the terminal."""
-    return "".join(char for char in text if char in "\n\t" or ord(char) >= 32 and ord(char) != 127)
+    return "".join(char for char in text if char in "\n\t" or (ord(char) >= 32 and ord(char) != 127))
 
 
 def ago(when: datetime | None) -> str:
@@ -137,7 +137,10 @@ def status(found: Status) -> None:
     name = project.get("name") or f"(no project here; workspace {project.get('workspace')})"
     out(f"project   {styled(name, 'bold')}  {styled('by ' + str(project.get('resolved_by')), 'dim')}")
     counts = found.counts
-    out(f"holds     {counts.pages} pages, {counts.sessions} sessions, {counts.observations} observations, {counts.handoffs} handoffs")
+    out(
+        f"holds     {counts.pages} pages, {counts.sessions} sessions, {counts.observations} observations,"
+        f" {counts.handoffs} handoffs"
+    )
     capture = found.capture
     out(
         f"capture   {capture.seen} seen = {capture.stored} stored + {capture.duplicates} duplicates"

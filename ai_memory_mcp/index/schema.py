@@ -88,7 +88,9 @@ def m001_initial(db: Database) -> None:
     pages.create_index(["id"], if_not_exists=True)
     pages.create_index(["project", "kind", "updated"], if_not_exists=True)
     pages.enable_fts(["title", "body", "terms", "scope"], tokenize=TOKENIZE, create_triggers=True, replace=True)
-    db.table("links").create({"project": str, "source": str, "target": str}, pk=("project", "source", "target"), if_not_exists=True)
+    db.table("links").create(
+        {"project": str, "source": str, "target": str}, pk=("project", "source", "target"), if_not_exists=True
+    )
     db.table("links").create_index(["project", "target"], if_not_exists=True)
     db.table("handoffs").create(
         {"id": str, "project": str, "state": str, "session": str, "automatic": int, "created": int, "record": str},

@@ -80,8 +80,7 @@ def observations(
         if not expression:
             continue
         edge = db.execute(
-            "SELECT rowid FROM observations_fts WHERE observations_fts MATCH ?"
-            " ORDER BY rowid DESC LIMIT 1 OFFSET ?",
+            "SELECT rowid FROM observations_fts WHERE observations_fts MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?",
             (expression, WINDOW - 1),
         ).fetchone()
         narrow, args = _narrow(question, "at", kinds or question.kinds)
@@ -113,7 +112,8 @@ def observations(
 
 def _narrow(question: Question, column: str, kinds: Sequence[str]) -> tuple[str, list[object]]:
     """Return the SQL for kinds and dates, with its arguments."""
-    sql, args = "", []
+    sql = ""
+    args: list[object] = []
     if kinds:
         sql += f" AND p.kind IN ({','.join('?' * len(kinds))})"
         args += list(kinds)

@@ -31,9 +31,7 @@ def check_arguments(tool: Mapping[str, Any], given: Mapping[str, Any]) -> dict[s
 def _value(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
     wanted = schema["type"]
     if wanted == "array":
-        return tuple(
-            _value(name, item, schema["items"]) for item in (value if isinstance(value, list) else [value])
-        )
+        return tuple(_value(name, item, schema["items"]) for item in (value if isinstance(value, list) else [value]))
     if wanted == "string":
         value = _text(name, value)
     elif wanted == "boolean":

@@ -38,9 +38,7 @@ def _spec_of(client: str, env: Mapping[str, str]) -> AgentSpec | None:
     ]
     if named:
         return max(named, key=lambda pair: pair[0])[1]
-    present = [
-        spec for spec in all_specs().values() if spec.session.server_env and spec.session.server_env in env
-    ]
+    present = [spec for spec in all_specs().values() if spec.session.server_env and spec.session.server_env in env]
     return present[0] if len(present) == 1 and not client else None
 
 

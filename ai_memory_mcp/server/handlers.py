@@ -52,13 +52,9 @@ def _get(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> 
 
 def _leave(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
     if not arguments.get("summary", "").strip():
-        raise InputError(
-            "memory.handoff with action leave needs a summary: the goal and the state of the work"
-        )
+        raise InputError("memory.handoff with action leave needs a summary: the goal and the state of the work")
     arguments.pop("id", None)
-    left = memory.leave_handoff(
-        scope, HandoffDraft(**arguments, from_agent=caller.agent, from_session=caller.session)
-    )
+    left = memory.leave_handoff(scope, HandoffDraft(**arguments, from_agent=caller.agent, from_session=caller.session))
     return f"Handoff {left.id} is left for {left.to_agent}; the next session of this project is offered it."
 
 

@@ -17,9 +17,7 @@ _UNSERVED = ("resources/list", "resources/templates/list", "prompts/list")
 
 def negotiate(requested: object) -> str:
     """Return the protocol version for what the client asks for."""
-    return (
-        requested if isinstance(requested, str) and requested in PROTOCOL_VERSIONS else PROTOCOL_VERSIONS[-1]
-    )
+    return requested if isinstance(requested, str) and requested in PROTOCOL_VERSIONS else PROTOCOL_VERSIONS[-1]
 
 
 def initialize_result(version: str, instructions: str) -> dict[str, object]:
@@ -106,6 +104,4 @@ def _plain_meta(params: dict[str, object]) -> bool:
     if "_meta" not in params:
         return True
     meta = params["_meta"]
-    return (
-        isinstance(meta, dict) and _ENVELOPE not in meta and type(meta.get("progressToken", 0)) in (int, str)
-    )
+    return isinstance(meta, dict) and _ENVELOPE not in meta and type(meta.get("progressToken", 0)) in (int, str)

@@ -42,9 +42,7 @@ def document(found: Document, offset: int = 0) -> str:
     more = f"\n{left} more characters: memory.read with offset={offset + len(part)}." if left > 0 else ""
     head = [f"# {found.title}", *_page_facts(found.page)] if offset == 0 else []
     links = [
-        f"{name}: {', '.join(refs)}"
-        for name, refs in (("Links", found.links), ("Backlinks", found.backlinks))
-        if refs
+        f"{name}: {', '.join(refs)}" for name, refs in (("Links", found.links), ("Backlinks", found.backlinks)) if refs
     ]
     return fence("\n".join([*head, part, *links])) + more
 
@@ -93,11 +91,7 @@ def status(found: Status) -> str:
     """Render project, counts, capture accounting and problems."""
     project = found.project or {}
     by = project.get("resolved_by") or "nothing"
-    name = (
-        f"{_word(str(project.get('name', '')))} (resolved by {by})"
-        if project
-        else "none here: workspace only"
-    )
+    name = f"{_word(str(project.get('name', '')))} (resolved by {by})" if project else "none here: workspace only"
     lines = [
         f"Project: {name}",
         f"Stored: {_numbers(found.counts.model_dump())}",

@@ -40,9 +40,7 @@ _CLOSE_WAIT = 0.3
 class Desk:
     """Takes tool calls and runs them one after the other in the thread that owns the memory."""
 
-    def __init__(
-        self, open_memory: Callable[[], Memory], *, env: Mapping[str, str], cwd: str, agent: str
-    ) -> None:
+    def __init__(self, open_memory: Callable[[], Memory], *, env: Mapping[str, str], cwd: str, agent: str) -> None:
         self._open_memory = open_memory
         self._env = env
         self._cwd = cwd
@@ -84,18 +82,14 @@ def build_server(desk: Desk, told: str) -> Server[Any]:
     """Return the SDK's server with our tools; `told` are its instructions."""
     tools = [Tool.model_validate(tool) for tool in TOOLS]
 
-    async def list_tools(
-        context: ServerRequestContext[Any], params: PaginatedRequestParams | None
-    ) -> ListToolsResult:
+    async def list_tools(context: ServerRequestContext[Any], params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=tools)
 
     async def call_tool(context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
         client = context.session.client_params
         return await desk.call(params, client.client_info.name if client and client.client_info else "")
 
-    return Server(
-        SERVER_NAME, version=__version__, instructions=told, on_list_tools=list_tools, on_call_tool=call_tool
-    )
+    return Server(SERVER_NAME, version=__version__, instructions=told, on_list_tools=list_tools, on_call_tool=call_tool)
 
 
 def serve(desk: Desk, told: str, source: TextIOBase, sink: TextIOBase) -> None:

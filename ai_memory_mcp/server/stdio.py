@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from ai_memory_mcp.memory import Memory
     from ai_memory_mcp.server.caller import Caller
 
-USAGE = (
-    "usage: ai-memory-mcp serve [--agent NAME]\n\nSpeak MCP on stdin and stdout; started by coding agents.\n"
-)
+USAGE = "usage: ai-memory-mcp serve [--agent NAME]\n\nSpeak MCP on stdin and stdout; started by coding agents.\n"
 
 _IDLE = 1.0  # seconds after which the SDK is imported although nobody listed the tools
 _CALLS_GRACE = 0.5  # of the second that an end may take, for calls that are still running

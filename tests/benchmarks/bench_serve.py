@@ -18,9 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CONSOLE_SCRIPT = (
-    "import sys; from ai_memory_mcp.__main__ import main; sys.argv[1:] = ['serve']; sys.exit(main())"
-)
+CONSOLE_SCRIPT = "import sys; from ai_memory_mcp.__main__ import main; sys.argv[1:] = ['serve']; sys.exit(main())"
 BARE = [sys.executable, "-I", "-c", "pass"]
 SERVERS = {
     "python -m ai_memory_mcp serve": [sys.executable, "-m", "ai_memory_mcp", "serve"],

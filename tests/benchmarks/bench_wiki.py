@@ -50,11 +50,7 @@ def page(n: int) -> bytes:
 
 def path_of(n: int, *, flat: bool) -> str:
     """Flat: all in notes/. Else folders of at most 200 entries."""
-    return (
-        f"notes/a-page-about-a-topic-{n:05}.md"
-        if flat
-        else f"sessions/{n // 5000}/{n // 150 % 34}/page-{n:05}.md"
-    )
+    return f"notes/a-page-about-a-topic-{n:05}.md" if flat else f"sessions/{n // 5000}/{n // 150 % 34}/page-{n:05}.md"
 
 
 def measure(folder: Path, pages: int, *, flat: bool) -> None:
@@ -93,9 +89,7 @@ def measure(folder: Path, pages: int, *, flat: bool) -> None:
         ("porcelain.add + commit", with_porcelain, 2),
     ):
         sys.stdout.write(f"{shape} {what:28} {cost(work, rounds)}\n")
-    dirty = subprocess.run(
-        ["git", "status", "--porcelain"], cwd=wiki.folder, env=GIT_ENV, capture_output=True
-    )
+    dirty = subprocess.run(["git", "status", "--porcelain"], cwd=wiki.folder, env=GIT_ENV, capture_output=True)
     assert dirty.stdout == b"", dirty.stdout[:200]
 
 
