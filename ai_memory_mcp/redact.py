@@ -1,0 +1,244 @@
+"""Replaces secrets in texts and JSON values with `[REDACTED:<what>]`, before anything is stored or cut.
+
+What is a secret by name or prefix is decided in `secretscan`; shapes that need a regular expression are here.
+All findings are spans on the original text, replaced in one pass: a pattern never sees another one's output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from ai_memory_mcp import secretscan
+from ai_memory_mcp.errors import ConfigError
+from ai_memory_mcp.secretscan import Span
+
+LIMIT = 16_384  # characters kept of one string (DESIGN: 16 KiB of text per observation)
+WHOLE = 262_144  # a string up to this size is searched as a whole, a larger one only around what is kept
+MARGIN = 16_384  # searched on either side beyond what is kept of a larger one
+PEM_MAX = 65_536  # characters between BEGIN and END; the largest PGP keys have about 20,000
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+_EDGE = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrtbf])|(?<=\[\dm)|(?<=\[\d\dm))"
+
+# label, what must be in the text for the pattern to be tried, pattern; group 1 is the secret if there is one
+PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
+    ("jwt", "eyJ", re.compile(_EDGE + r"eyJ[\w-]{8,}\.(?:[\w-]{8,}|\.)[\w.-]*", re.A)),
+    ("discord-token", ".", re.compile(_EDGE + r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}", re.A)),
+    (
+        "password",
+        "curl",
+        re.compile(
+            r"curl\b[^\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?[\"']?"
+            r"[^\s:\"'\\$]{1,100}:(?![$<{*])([^\s\"'\\]{3,})",
+            re.I,
+        ),
+    ),
+)
+_PRIVATE = re.compile(r"(?:<|\\u003c)(/?)private\s*(?:>|\\u003e)", re.I)
+_PEM = re.compile(r"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines: ?\d+")
+_PEM_END = re.compile(r"-{4,5} ?END [A-Z0-9 ]{0,40}-{4,5}|Private-MAC: ?[0-9a-f]*")
+_PEM_BODY = re.compile(
+    r"(?:[\s>|+→,\"'-]+|\\+[nrt]|\d{1,6}[→|:]|(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset):[^\n\\]{0,200}"
+    r"|[A-Za-z0-9+/=]{16,})*(?:[A-Za-z0-9+/=]+(?=\s*(?:\Z|\n|\\+[nr])))?"
+)
+_RUN = re.compile(r"[\w.+/=~%-]*", re.A)
+
+
+class Redactor:
+    """Built-in rules plus the user's: `extra` regular expressions, `allow` substrings that keep a match.
+
+    Raises ConfigError when an `extra` pattern is not a valid regular expression. With `extra`, do not ask
+    `may_hold_secret` first: it does not know them.
+    """
+
+    def __init__(self, extra: Sequence[str] = (), allow: Sequence[str] = ()) -> None:
+        self._extra = tuple(_user_pattern(pattern) for pattern in extra)
+        self._allow = tuple(text for text in allow if text)
+
+    def text(self, text: str) -> str:
+        """`text` without its secrets; doing it twice changes nothing more."""
+        return _replace(text, self.spans(text))
+
+    def spans(self, text: str, blocks: bool = True) -> list[Span]:
+        """Where the secrets are, in order, disjoint; `blocks=False` leaves out PEM keys and `<private>` parts."""
+        found = [*_find(text), *self._user(text)]
+        if self._allow:
+            found = [
+                span for span in found if not any(part in text[span[0] : span[1]] for part in self._allow)
+            ]
+        return _merge([*found, *_blocks(text)] if blocks else found)
+
+    def value(self, obj: Json, limit: int | None = None) -> Json:
+        """The same for every string in a JSON value, keys too; `limit` also cuts each string to that length.
+
+        The value under a key that names a secret (`password`, `api_key`) is replaced whole.
+        """
+        return _walk(
+            obj, lambda text: self.text(text) if limit is None else redact_and_clip(text, limit, self)
+        )
+
+    def _user(self, text: str) -> Iterator[Span]:
+        for pattern in self._extra:
+            for match in pattern.finditer(text):
+                if match.end() > match.start() and "[REDACTED" not in match.group():
+                    yield match.start(), match.end(), "custom"
+
+
+def clip(text: str, limit: int = LIMIT) -> str:
+    """Head and tail of redacted `text` around a note of what was left out, `limit` characters in all."""
+    if len(text) <= limit:
+        return text
+    room = max(2, limit - len(_left_out(len(text))))
+    tail = room // 2
+    return text[: room - tail] + _left_out(len(text) - room) + text[-tail:]
+
+
+def redact_and_clip(text: str, limit: int, redactor: Redactor) -> str:
+    """Redact, then cut. Of a string over 256 KiB only what is kept (and a margin around it) is searched."""
+    if len(text) <= WHOLE:
+        return clip(redactor.text(text), limit)
+    room = max(2, limit - len(_left_out(len(text))))
+    blocks = _merge(list(_blocks(text)))
+    head = _head(text, room - room // 2, blocks, redactor)
+    tail = _tail(text, room // 2, blocks, redactor)
+    return head + _left_out(len(text) - len(head) - len(tail)) + tail
+
+
+def _head(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
+    spans = _merge([*redactor.spans(text[: keep + MARGIN], blocks=False), *blocks])
+    return _replace(text, spans, 0, keep)[:keep]
+
+
+def _tail(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
+    start = len(text) - keep - MARGIN
+    run = _RUN.match(text, start)
+    cut = (
+        run.end() if run else start
+    )  # an unbroken run may be the rest of a token that began before the window
+    spans = [(a + start, b + start, label) for a, b, label in redactor.spans(text[start:], blocks=False)]
+    return _replace(text, _merge([*spans, *blocks]), max(len(text) - keep, cut), len(text))[-keep:]
+
+
+def _left_out(count: int) -> str:
+    return f"\n…[{count} characters left out]…\n"
+
+
+def _find(text: str) -> Iterator[Span]:
+    low = secretscan.lowered(text)
+    yield from secretscan.userinfo(text)
+    yield from secretscan.marked(text)
+    yield from secretscan.bearers(text, low)
+    yield from secretscan.assigned(text, low)
+    for label, trigger, pattern in PATTERNS:
+        if trigger in low or trigger in text:
+            for match in pattern.finditer(text):
+                group = 1 if pattern.groups else 0
+                yield match.start(group), match.end(group), label
+
+
+def _blocks(text: str) -> Iterator[Span]:
+    if "PRIVATE KEY" in text or "Private-Lines:" in text:
+        yield from _pem(text)
+    if "private" in secretscan.lowered(text):
+        yield from _private(text)
+
+
+def _pem(text: str) -> Iterator[Span]:
+    begin = _PEM.search(text)
+    while begin:
+        following = _PEM.search(text, begin.end())
+        until = min(following.start() if following else len(text), begin.end() + PEM_MAX)
+        end = _PEM_END.search(text, begin.end(), until)
+        body = None if end else _PEM_BODY.match(text, begin.end(), until)
+        stop = end.end() if end else body.end() if body else begin.end()
+        if text[begin.end() : stop].strip(" \t\r\n\"',>|+-\\"):
+            yield begin.start(), stop, "private-key"
+        begin = following
+
+
+def _private(text: str) -> Iterator[Span]:
+    depth = start = 0
+    for tag in _PRIVATE.finditer(text):
+        if not tag.group(1):
+            start = start if depth else tag.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            if not depth:
+                yield start, tag.end(), "private"
+    if depth:
+        yield start, len(text), "private"
+
+
+def _merge(spans: list[Span]) -> list[Span]:
+    """In order, overlapping ones joined under the label of the first."""
+    out: list[Span] = []
+    for start, end, label in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if out and start < out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]), out[-1][2])
+        else:
+            out.append((start, end, label))
+    return out
+
+
+def _replace(text: str, spans: list[Span], start: int = 0, stop: int | None = None) -> str:
+    """`text[start:stop]` with the spans replaced; one that reaches over either end is replaced whole."""
+    stop = len(text) if stop is None else stop
+    out = []
+    for begin, end, label in spans:
+        if end <= start or begin >= stop:
+            continue
+        out += [text[start:begin], f"[REDACTED:{label}]"]
+        start = end
+    return "".join([*out, text[start:stop]])
+
+
+def _walk(obj: Json, text: Callable[[str], str]) -> Json:
+    if isinstance(obj, str):
+        return text(obj)
+    if isinstance(obj, list):
+        return [_walk(item, text) for item in obj]
+    if not isinstance(obj, dict):
+        return obj
+    out: dict[str, Json] = {}
+    named = ""
+    for key, item in obj.items():
+        if isinstance(item, str):
+            label = _label(named if named and key == "value" else key, item)
+            out[text(key)] = f"[REDACTED:{label}]" if label else text(item)
+            named = item if key in ("name", "key", "header") else ""
+        else:
+            out[text(key)] = _walk(item, text)
+            named = ""
+    return out
+
+
+def _label(key: str, value: str) -> str:
+    """The label of a value that its key makes a secret, else ''. Asks the scanner, as JSON, so both agree."""
+    probe = f'"{_escaped(key)}":"'
+    text = probe + _escaped(value[:1024]) + '"'
+    for start, _, label in secretscan.assigned(text, secretscan.lowered(text)):
+        if start >= len(probe) and not value.startswith("[REDACTED") and label != "authorization":
+            return label
+    return ""
+
+
+def _escaped(text: str) -> str:
+    return (
+        text.replace("\\", "\\\\")
+        .replace('"', '\\"')
+        .replace("\n", "\\n")
+        .replace("\r", "\\r")
+        .replace("\t", "\\t")
+    )
+
+
+def _user_pattern(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f"[redact] extra: {pattern!r} is not a valid regular expression ({error}); correct or remove it"
+        ) from error

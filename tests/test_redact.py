@@ -1,0 +1,211 @@
+"""Redaction: nothing of a secret survives, and ordinary text does."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
+
+from ai_memory_mcp.errors import ConfigError
+from ai_memory_mcp.redact import WHOLE, Redactor, clip, redact_and_clip
+from ai_memory_mcp.secretscan import may_hold_secret
+
+redactor = Redactor()
+CORPUS = secrets()
+neighbours = st.one_of(
+    st.text(max_size=60),
+    st.text(alphabet="ab1 =:\"'\\/\n,;{}[]<>-_.@?&$", max_size=60),
+    st.sampled_from(LOOKALIKES),
+)
+
+
+def test_the_corpus_is_large_enough():
+    assert len(CORPUS) >= 150
+    assert len({what for what, _ in TOKENS}) >= 50
+    assert len(set(LOOKALIKES)) >= 120
+
+
+def test_every_secret_of_the_corpus_is_removed():
+    assert [text for text, secret in CORPUS if secret in redactor.text(text)] == []
+
+
+def test_look_alikes_stay_as_they_are():
+    assert [text for text in LOOKALIKES if redactor.text(text) != text] == []
+
+
+def test_look_alikes_stay_as_they_are_inside_json():
+    changed = [text for text in LOOKALIKES if redactor.value({"content": text}) != {"content": text}]
+    assert changed == []
+
+
+def test_redacting_twice_changes_nothing_more():
+    once = [redactor.text(text) for text, _ in CORPUS]
+    assert [text for text in once if redactor.text(text) != text] == []
+
+
+def test_what_is_redacted_was_announced_by_the_scan():
+    for text, _ in CORPUS:
+        for level in (text, json.dumps({"a": text}, ensure_ascii=False), json.dumps(json.dumps([text]))):
+            assert may_hold_secret(level), text
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    neighbours,
+    st.sampled_from([token for _, token in TOKENS]),
+    neighbours,
+    st.sampled_from([" ", "\n", '"', "="]),
+)
+def test_a_token_never_survives_among_random_neighbours(before, token, after, gap):
+    text = before + gap + token + gap + after
+    assert token not in redactor.text(text)
+    assert may_hold_secret(json.dumps({"a": text}, ensure_ascii=False))
+
+
+@settings(max_examples=200, deadline=None)
+@given(neighbours, st.sampled_from(CORPUS), neighbours)
+def test_a_secret_on_its_own_lines_never_survives(before, case, after):
+    text, secret = case
+    whole = f"{before}\n{text}\n{after}"
+    if secret not in before + after:
+        assert secret not in redactor.text(whole)
+        assert secret not in json.dumps(redactor.value({"a": [whole]}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(neighbours, st.sampled_from([("", ""), *CORPUS]), neighbours, st.integers(0, 300))
+def test_the_scan_sees_whatever_redaction_would_change(before, case, after, cut):
+    text = (before + case[0] + after)[cut % 80 :]
+    if redactor.text(text) != text:
+        assert may_hold_secret(text)
+        assert may_hold_secret(json.dumps({"a": text}, ensure_ascii=False))
+    value = {text[:30]: after, "password": before}
+    if redactor.value(value) != value:
+        assert may_hold_secret(json.dumps(value, ensure_ascii=False))
+
+
+@settings(max_examples=200, deadline=None)
+@given(neighbours, st.sampled_from([("", ""), *CORPUS]), neighbours)
+def test_redaction_is_idempotent_on_random_texts(before, case, after):
+    once = redactor.text(before + case[0] + after)
+    assert redactor.text(once) == once
+
+
+def test_a_value_under_a_secret_key_is_replaced_whole():
+    value = {
+        "user": "ann",
+        "password": "two words\nand a line",
+        "nested": [{"apiKey": "abc123", "max_tokens": 5}],
+    }
+    assert redactor.value(value) == {
+        "user": "ann",
+        "password": "[REDACTED:password]",
+        "nested": [{"apiKey": "[REDACTED:secret]", "max_tokens": 5}],
+    }
+
+
+def test_a_secret_in_a_key_is_redacted_too():
+    assert redactor.value({TOKENS[0][1]: 1}) == {"[REDACTED:anthropic-key]": 1}
+
+
+def test_other_json_values_are_kept():
+    value = [None, True, 1, 2.5, "plain", {}, []]
+    assert redactor.value(value) == value
+
+
+def test_what_stands_around_a_secret_is_kept():
+    assert redactor.text("A=1\nDB_PASSWORD=hunter2\nB=2") == "A=1\nDB_PASSWORD=[REDACTED:password]\nB=2"
+    assert (
+        redactor.text("postgres://app:hunter2@db:5432/x")
+        == "postgres://app:[REDACTED:url-password]@db:5432/x"
+    )
+    assert redactor.text('{\\"password\\":\\"a\\\\\\"b\\",\\"x\\":1}') == (
+        '{\\"password\\":\\"[REDACTED:password]\\",\\"x\\":1}'
+    )
+
+
+def test_a_string_that_ends_after_a_name_is_not_the_start_of_a_value():
+    text = 'log("password: " + user.pw1)\nprint("token=") or f("abc123")\n'
+    assert redactor.text(text) == text
+
+
+def test_patterns_of_the_user_are_applied():
+    assert Redactor(extra=[r"ACME-\d{6}"]).text("id ACME-123456.") == "id [REDACTED:custom]."
+
+
+def test_an_invalid_pattern_of_the_user_is_a_config_error():
+    with pytest.raises(ConfigError, match="extra"):
+        Redactor(extra=["(unclosed"])
+
+
+def test_an_allowed_text_is_left_alone():
+    token = TOKENS[14][1]
+    assert Redactor(allow=[token[:12]]).text(token) == token
+    assert redactor.text(token) != token
+
+
+def test_clip_keeps_head_and_tail_and_says_how_much_is_missing():
+    text = "x" * 500 + "y" * 500
+    cut = clip(text, 200)
+    assert len(cut) <= 200
+    assert cut.startswith("xxx")
+    assert cut.endswith("yyy")
+    assert f"[{1000 - cut.count('x') - cut.count('y')} characters left out]" in cut
+
+
+def test_clip_leaves_short_texts_alone():
+    assert clip("abc", 3) == "abc"
+
+
+def pieces(secret, size=8):
+    return {secret[i : i + size] for i in range(len(secret) - size + 1)}
+
+
+@pytest.mark.parametrize("limit", [2000, 16384])
+@pytest.mark.parametrize("size", [WHOLE // 2, 1_000_000])
+def test_no_part_of_a_secret_survives_at_a_clip_border(limit, size):
+    filler = ("lorem ipsum dolor sit amet\n" * (size // 27 + 1))[:size]
+    cases = [*CORPUS[::190], *((token, token) for _, token in TOKENS[::14])]
+    borders = (limit // 2, limit // 2 + 16384, size - limit // 2, size - limit // 2 - 16384)
+    for text, secret in cases:
+        for border in borders:
+            for shift in (len(text) // 2, 25):
+                at = max(0, border - shift)
+                whole = filler[:at] + "\n" + text + "\n" + filler[at:]
+                out = redact_and_clip(whole, limit, redactor)
+                assert len(out) <= limit
+                assert not [piece for piece in pieces(secret) if piece in out and piece not in filler], text
+
+
+def test_blocks_that_begin_in_the_omitted_middle_are_removed_at_the_end():
+    filler = "word " * 60_000
+    private = filler + "<private>" + filler[:20_000] + "my house number is twelve"
+    assert "twelve" not in redact_and_clip(private, 2000, redactor)
+    key = filler + pem("RSA PRIVATE" + " KEY") + "\nthe end"
+    for limit in range(100, 900, 40):
+        out = redact_and_clip(key, limit, redactor)
+        assert not [line for line in PEM_BODY if any(piece in out for piece in pieces(line))]
+    assert out.endswith("the end")
+
+
+def test_the_rest_of_a_token_longer_than_the_margin_is_dropped():
+    text = "word " * 60_000 + "eyJ" + "aB3dE5fG7h" * 5_000
+    assert "aB3dE5fG7h" not in redact_and_clip(text, 2000, redactor)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["a", "=", '"', "\\", "eyJ", "-----BEGIN", "://", "a@", "password", "password=", 'token=\\"', "<private>", ".", "sk-",
+     "-----BEGIN PRIVATE" + " KEY-----", "curl -u ", "key: ", "://a:", "bearer ", " ", "\n", "--token ", "eyJa.", "AKIA"],
+)  # fmt: skip
+def test_hostile_input_takes_linear_time(unit):
+    text = unit * (1_000_000 // len(unit))
+    start = time.process_time()
+    redactor.text(text)
+    whole = time.process_time() - start
+    redact_and_clip(text, 16384, redactor)
+    may_hold_secret(text)
+    assert whole < 5, whole
+    assert time.process_time() - start < 10
