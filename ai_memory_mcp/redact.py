@@ -65,9 +65,7 @@ class Redactor:
         """Where the secrets are, in order, disjoint; `blocks=False` leaves out PEM keys and `<private>` parts."""
         found = [*_find(text), *self._user(text)]
         if self._allow:
-            found = [
-                span for span in found if not any(part in text[span[0] : span[1]] for part in self._allow)
-            ]
+            found = [span for span in found if not any(part in text[span[0] : span[1]] for part in self._allow)]
         return _merge([*found, *_blocks(text)] if blocks else found)
 
     def value(self, obj: Json, limit: int | None = None) -> Json:
@@ -75,9 +73,7 @@ class Redactor:
 
         The value under a key that names a secret (`password`, `api_key`) is replaced whole.
         """
-        return _walk(
-            obj, lambda text: self.text(text) if limit is None else redact_and_clip(text, limit, self)
-        )
+        return _walk(obj, lambda text: self.text(text) if limit is None else redact_and_clip(text, limit, self))
 
     def _user(self, text: str) -> Iterator[Span]:
         for pattern in self._extra:
@@ -114,9 +110,7 @@ def _head(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
 def _tail(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
     start = len(text) - keep - MARGIN
     run = _RUN.match(text, start)
-    cut = (
-        run.end() if run else start
-    )  # an unbroken run may be the rest of a token that began before the window
+    cut = run.end() if run else start  # an unbroken run may be the rest of a token that began before the window
     spans = [(a + start, b + start, label) for a, b, label in redactor.spans(text[start:], blocks=False)]
     return _replace(text, _merge([*spans, *blocks]), max(len(text) - keep, cut), len(text))[-keep:]
 
@@ -226,13 +220,7 @@ def _label(key: str, value: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return (
-        text.replace("\\", "\\\\")
-        .replace('"', '\\"')
-        .replace("\n", "\\n")
-        .replace("\r", "\\r")
-        .replace("\t", "\\t")
-    )
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
 def _user_pattern(pattern: str) -> re.Pattern[str]:

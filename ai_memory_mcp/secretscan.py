@@ -462,9 +462,7 @@ def _assigned_value(text: str, at: int, stop: int, where: "tuple[int, str, bool]
     return _bare_value(text, kind, name, sep, spaced, start, begin)
 
 
-def _quoted_value(
-    text: str, kind: int, name: str, sep: str, stop: int, opening: int, slashes: int
-) -> "Span | None":
+def _quoted_value(text: str, kind: int, name: str, sep: str, stop: int, opening: int, slashes: int) -> "Span | None":
     begin = opening + slashes + 1
     end = _closing(text, begin, text[begin - 1], slashes)
     if end <= begin:
@@ -475,9 +473,7 @@ def _quoted_value(
     named = stop < opening and text[stop] in "\"'`\\"
     if not named and first.startswith((")", ",", ";", "]", "}", " +", " %", " .")):
         return None  # `print("password: " + x)`: that quote closed a string, it opened none
-    cut_short = (
-        named and len(first) < 4 and begin + len(first) < end
-    )  # a quote or backslash early in the value
+    cut_short = named and len(first) < 4 and begin + len(first) < end  # a quote or backslash early in the value
     if not (cut_short and kind >= _STRONG) and not _secret_text(kind, first, sep):
         return None
     return begin, end, _label(name)
@@ -503,9 +499,7 @@ def _closing(text: str, begin: int, quote: str, slashes: int) -> int:
     return limit
 
 
-def _bare_value(
-    text: str, kind: int, name: str, sep: str, spaced: bool, start: int, begin: int
-) -> "Span | None":
+def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: int, begin: int) -> "Span | None":
     if kind >= _AUTH:
         end = _stop(text, begin, "\"'`\\\r\n", _VALUE_MAX)
         span = _header_span(kind, text[begin:end], begin, end)
@@ -542,10 +536,7 @@ def _yaml_word(text: str, value: str, sep: str, spaced: bool, start: int, end: i
     """`password: swordfish` alone on its line: a value, though a plain word."""
     if sep != ":" or not spaced or len(value) < 6 or _placeholder(value) or value != value.lower():
         return False
-    if (
-        text[end : end + 1] not in ("", "\n", "\r", "\\", '"')
-        or not value.replace("-", "").replace("_", "").isalpha()
-    ):
+    if text[end : end + 1] not in ("", "\n", "\r", "\\", '"') or not value.replace("-", "").replace("_", "").isalpha():
         return False
     left = text[max(0, start - 64) : start].rstrip(" \t-")
     return not left or left[-1] in "\n\"'`" or (left[-1] in "nrt" and left[-2:-1] == "\\")
@@ -561,11 +552,7 @@ def _header_span(kind: int, value: str, begin: int, end: int) -> "Span | None":
     if scheme.lower() in _SCHEMES:
         skip = len(value) - len(rest.lstrip())
         rest = rest.strip()
-        if (
-            len(rest) < 4
-            or _placeholder(rest)
-            or (rest.isalpha() and rest == rest.lower() and len(rest) < 16)
-        ):
+        if len(rest) < 4 or _placeholder(rest) or (rest.isalpha() and rest == rest.lower() and len(rest) < 16):
             return None
         return begin + skip, end, "authorization"
     return (begin, end, "authorization") if _secret_text(_WEAK, value.strip(), ":") else None
@@ -675,9 +662,7 @@ def _high_entropy(value: str) -> bool:
     if dot and len(suffix) <= 5 and stem:
         return False
     parts = value.replace("_", "-").replace("/", "-").replace(".", "-").replace(":", "-").split("-")
-    return not all(part.isalpha() or part.isdigit() or len(part) < 5 for part in parts) and not _git_like(
-        value
-    )
+    return not all(part.isalpha() or part.isdigit() or len(part) < 5 for part in parts) and not _git_like(value)
 
 
 def _git_like(value: str) -> bool:

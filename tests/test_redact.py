@@ -117,10 +117,7 @@ def test_other_json_values_are_kept():
 
 def test_what_stands_around_a_secret_is_kept():
     assert redactor.text("A=1\nDB_PASSWORD=hunter2\nB=2") == "A=1\nDB_PASSWORD=[REDACTED:password]\nB=2"
-    assert (
-        redactor.text("postgres://app:hunter2@db:5432/x")
-        == "postgres://app:[REDACTED:url-password]@db:5432/x"
-    )
+    assert redactor.text("postgres://app:hunter2@db:5432/x") == "postgres://app:[REDACTED:url-password]@db:5432/x"
     assert redactor.text('{\\"password\\":\\"a\\\\\\"b\\",\\"x\\":1}') == (
         '{\\"password\\":\\"[REDACTED:password]\\",\\"x\\":1}'
     )
