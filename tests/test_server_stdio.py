@@ -147,16 +147,14 @@ def session(*arguments: str, name: str = "test", env: dict[str, str] | None = No
         yield peer
 
 
-def answers_of_ours(messages: list[dict[str, Any] | bytes]) -> list[Any]:
-    """Send everything at once to our server; returns what it answers, ordered by id."""
+def answers_of_ours(messages: list[dict[str, Any] | bytes], count: int) -> list[Any]:
+    """Send everything at once to our server; returns what it answers, ordered by id: `count` or more."""
     with serving() as peer:
         peer.send(*messages, LAST)
-        found = [peer.receive()]
-        while not any(one.get("id") == "last" for one in found):
-            found.append(peer.receive())
-        while not peer.silent(0.3):
-            found.append(peer.heard[-1])
-        return in_order(found)
+        for _ in range(count):
+            peer.receive()
+        peer.silent()
+        return in_order(peer.heard)
 
 
 def answers_of_the_sdk(messages: list[dict[str, Any] | bytes]) -> list[Any]:
@@ -183,7 +181,7 @@ def in_order(found: list[Any]) -> list[Any]:
     return sorted(found, key=lambda one: json.dumps(one.get("id")))
 
 
-# Neither server answers this one by hand, so what came before is answered when this is, or a moment later.
+# Ours does not answer this one by hand, so what came before is answered when this is, or a moment later.
 LAST = request("last", "last")
 
 CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
@@ -271,7 +269,8 @@ CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_answers_are_those_of_the_sdk(name: str) -> None:
-    assert answers_of_ours(CONVERSATIONS[name]) == answers_of_the_sdk(CONVERSATIONS[name])
+    expected = answers_of_the_sdk(CONVERSATIONS[name])
+    assert answers_of_ours(CONVERSATIONS[name], len(expected)) == expected
 
 
 def test_the_protocol_versions_are_those_of_the_sdk() -> None:
@@ -416,9 +415,8 @@ def test_the_server_ends_quietly_within_a_second(
             status, errors, taken = peer.ended(start)
         else:
             status, errors, taken = peer.end()
-    assert status == 0
-    assert errors in ("", TICK_ERROR)
-    assert taken < 1.3  # the deadline is 0.9 s; the rest is the machine's
+    assert (status, errors) == (0, "")
+    assert taken < 1.5  # the deadline is 0.95 s; the rest is for a busy machine
     assert mark.exists()
 
 
@@ -438,9 +436,9 @@ def test_a_call_that_hangs_is_answered_with_an_error_at_the_end() -> None:
 
 
 def test_a_failing_tick_is_reported_once_and_loads_no_sdk(tmp_path: Path) -> None:
-    with serving("ours", str(tmp_path / "mark")) as peer:
+    with serving("ticking", str(tmp_path / "mark")) as peer:
         peer.ask(request("ping", 1))
-        time.sleep(0.9)
+        time.sleep(0.8)
         assert peer.end()[:2] == (0, TICK_ERROR)
     loaded = (tmp_path / "mark.ticks").read_text().split()
     assert "ai_memory_mcp.server.backend" in loaded
