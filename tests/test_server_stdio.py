@@ -288,19 +288,17 @@ def test_the_probe_for_the_2026_protocol_is_refused_and_initialize_still_works()
 
 
 def test_the_handshake_imports_neither_sdk_nor_models() -> None:
-    code = (
-        "import sys, os, threading; threading.Thread.start = lambda self: None\n"
-        "from ai_memory_mcp.server.stdio import run_stdio\n"
-        "import atexit, ai_memory_mcp.server.stdio as stdio\n"
-        "stdio.time.sleep = lambda _: (os.write(2, ' '.join(sys.modules).encode()), os._exit(0))\n"
-        "run_stdio(None, env={})\n"
+    # `tools/list` is left out, for after it the SDK is imported on purpose.
+    asked = (initialize(), INITIALIZED, request("ping", 2), request("resources/list", 3))
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve"],
+        input=b"".join(json.dumps(one).encode() + b"\n" for one in asked),
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
     )
-    lines = b"".join(
-        json.dumps(one).encode() + b"\n" for one in (initialize(), INITIALIZED, request("tools/list", 2))
-    )
-    run = subprocess.run([sys.executable, "-c", code], input=lines, capture_output=True, cwd=ROOT, check=True)
-    assert run.stdout.count(b"\n") == 2
-    loaded = set(run.stderr.decode().split())
+    assert run.stdout.count(b"\n") == 3
+    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.decode().splitlines()}
     assert "ai_memory_mcp.server.handshake" in loaded
     assert not loaded & {"mcp", "pydantic", "asyncio", "argparse", "inspect", "typing", "ai_memory_mcp.model"}
 
