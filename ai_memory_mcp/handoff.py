@@ -149,7 +149,7 @@ def _sections(body: str) -> dict[str, str]:
     known = set(SECTIONS.values())
     marks = [match for match in _HEADING.finditer(body) if match.group(1) in known]
     found = {"summary": body[: marks[0].start() if marks else len(body)].strip().replace("\\## ", "## ")}
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
+    for mark, after in zip(marks, [*marks[1:], None], strict=False):
         found[mark.group(1)] = body[mark.end() : after.start() if after else len(body)]
     return found
 

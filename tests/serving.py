@@ -1,9 +1,9 @@
 """Servers to test against, with a small memory in place of files.
 
-    python tests/serving.py ours|sdk [exit-mark-file]
+    python tests/serving.py ours|ticking|sdk [exit-mark-file]
 
-`ours` is the real stdio server, `sdk` the official SDK's own with the same tools. The memory keeps what it is told in
-lists.
+`ours` is the real stdio server, `ticking` the same with a background task that fails, `sdk` the official
+SDK's own with the same tools. The memory keeps what it is told in lists.
 """
 
 from __future__ import annotations
@@ -40,15 +40,14 @@ def main(mode: str, mark: str) -> int:
             Path(mark).write_text(f"{caller.agent} {caller.session}", encoding="utf-8")
 
     def tick() -> None:
-        if mark:
-            Path(f"{mark}.ticks").write_text(" ".join(sys.modules), encoding="utf-8")
+        Path(f"{mark}.ticks").write_text(" ".join(sys.modules), encoding="utf-8")
         raise OSError("the same every time")
 
     return run_stdio(
         open_small,
         env=os.environ,
         on_exit=on_exit,
-        tick=tick,
+        tick=tick if mode == "ticking" else None,
         tick_seconds=0.3,
         waiting_hint=lambda cwd: "A handoff is waiting.",
     )

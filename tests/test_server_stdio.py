@@ -147,16 +147,14 @@ def session(*arguments: str, name: str = "test", env: dict[str, str] | None = No
         yield peer
 
 
-def answers_of_ours(messages: list[dict[str, Any] | bytes]) -> list[Any]:
-    """Send everything at once to our server; returns what it answers, ordered by id."""
+def answers_of_ours(messages: list[dict[str, Any] | bytes], count: int) -> list[Any]:
+    """Send everything at once to our server; returns what it answers, ordered by id: `count` or more."""
     with serving() as peer:
         peer.send(*messages, LAST)
-        found = [peer.receive()]
-        while not any(one.get("id") == "last" for one in found):
-            found.append(peer.receive())
-        while not peer.silent(0.3):
-            found.append(peer.heard[-1])
-        return in_order(found)
+        for _ in range(count):
+            peer.receive()
+        peer.silent()
+        return in_order(peer.heard)
 
 
 def answers_of_the_sdk(messages: list[dict[str, Any] | bytes]) -> list[Any]:
@@ -183,7 +181,7 @@ def in_order(found: list[Any]) -> list[Any]:
     return sorted(found, key=lambda one: json.dumps(one.get("id")))
 
 
-# Neither server answers this one by hand, so what came before is answered when this is, or a moment later.
+# Ours does not answer this one by hand, so what came before is answered when this is, or a moment later.
 LAST = request("last", "last")
 
 CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
@@ -271,7 +269,8 @@ CONVERSATIONS: dict[str, list[dict[str, Any] | bytes]] = {
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_answers_are_those_of_the_sdk(name: str) -> None:
-    assert answers_of_ours(CONVERSATIONS[name]) == answers_of_the_sdk(CONVERSATIONS[name])
+    expected = answers_of_the_sdk(CONVERSATIONS[name])
+    assert answers_of_ours(CONVERSATIONS[name], len(expected)) == expected
 
 
 def test_the_protocol_versions_are_those_of_the_sdk() -> None:
@@ -289,17 +288,17 @@ def test_the_probe_for_the_2026_protocol_is_refused_and_initialize_still_works()
 
 
 def test_the_handshake_imports_neither_sdk_nor_models() -> None:
-    code = (
-        "import sys, os, threading; threading.Thread.start = lambda self: None\n"
-        "from ai_memory_mcp.server.stdio import run_stdio\n"
-        "import atexit, ai_memory_mcp.server.stdio as stdio\n"
-        "stdio.time.sleep = lambda _: (os.write(2, ' '.join(sys.modules).encode()), os._exit(0))\n"
-        "run_stdio(None, env={})\n"
+    # `tools/list` is left out, for after it the SDK is imported on purpose.
+    asked = (initialize(), INITIALIZED, request("ping", 2), request("resources/list", 3))
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve"],
+        input=b"".join(json.dumps(one).encode() + b"\n" for one in asked),
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
     )
-    lines = b"".join(json.dumps(one).encode() + b"\n" for one in (initialize(), INITIALIZED, request("tools/list", 2)))
-    run = subprocess.run([sys.executable, "-c", code], input=lines, capture_output=True, cwd=ROOT, check=True)
-    assert run.stdout.count(b"\n") == 2
-    loaded = set(run.stderr.decode().split())
+    assert run.stdout.count(b"\n") == 3
+    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.decode().splitlines()}
     assert "ai_memory_mcp.server.handshake" in loaded
     assert not loaded & {"mcp", "pydantic", "asyncio", "argparse", "inspect", "typing", "ai_memory_mcp.model"}
 
@@ -324,7 +323,10 @@ def test_a_line_of_20_megabytes_is_taken_and_the_next_one_too() -> None:
 
 def test_nothing_but_messages_reaches_stdout_and_children_cannot_eat_stdin() -> None:
     with session() as peer:
-        assert "Nothing found" in peer.ask(call(2, "memory.search", query="print"))["result"]["content"][0]["text"]
+        assert (
+            "Nothing found"
+            in peer.ask(call(2, "memory.search", query="print"))["result"]["content"][0]["text"]
+        )
         assert peer.ask(request("ping", 3)) == {"jsonrpc": "2.0", "id": 3, "result": {}}
         status, errors, _ = peer.end()
         assert (status, errors.count("stray")) == (0, 3)
@@ -389,7 +391,9 @@ def test_the_session_may_come_with_the_call(tmp_path: Path) -> None:
         (signal.SIGINT, "while the SDK is imported"),
     ],
 )
-def test_the_server_ends_quietly_within_a_second(when: str, how: str | signal.Signals, tmp_path: Path) -> None:
+def test_the_server_ends_quietly_within_a_second(
+    when: str, how: str | signal.Signals, tmp_path: Path
+) -> None:
     mark = tmp_path / "mark"
     with serving("ours", str(mark)) as peer:
         if when == "at once":
@@ -409,9 +413,8 @@ def test_the_server_ends_quietly_within_a_second(when: str, how: str | signal.Si
             status, errors, taken = peer.ended(start)
         else:
             status, errors, taken = peer.end()
-    assert status == 0
-    assert errors in ("", TICK_ERROR)
-    assert taken < 1.3  # the deadline is 0.9 s; the rest is the machine's
+    assert (status, errors) == (0, "")
+    assert taken < 1.5  # the deadline is 0.95 s; the rest is for a busy machine
     assert mark.exists()
 
 
@@ -431,9 +434,9 @@ def test_a_call_that_hangs_is_answered_with_an_error_at_the_end() -> None:
 
 
 def test_a_failing_tick_is_reported_once_and_loads_no_sdk(tmp_path: Path) -> None:
-    with serving("ours", str(tmp_path / "mark")) as peer:
+    with serving("ticking", str(tmp_path / "mark")) as peer:
         peer.ask(request("ping", 1))
-        time.sleep(0.9)
+        time.sleep(0.8)
         assert peer.end()[:2] == (0, TICK_ERROR)
     loaded = (tmp_path / "mark.ticks").read_text().split()
     assert "ai_memory_mcp.server.backend" in loaded
@@ -442,7 +445,9 @@ def test_a_failing_tick_is_reported_once_and_loads_no_sdk(tmp_path: Path) -> Non
 
 def test_the_server_ends_when_nobody_reads_its_answers() -> None:
     command = [sys.executable, SERVING, "ours"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         assert server.stderr is not None

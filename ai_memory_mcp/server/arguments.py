@@ -1,7 +1,7 @@
 """Arguments of a tool call, checked against the tool's own schema.
 
-Models mistype: a number or a flag as text and one text instead of a list are taken as meant; the rest is refused
-with a message that says how to call.
+Models mistype: a number or a flag as text and one text instead of a list are taken as meant; the rest is
+refused with a message that says how to call.
 """
 
 from __future__ import annotations

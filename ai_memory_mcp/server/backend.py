@@ -111,9 +111,8 @@ class Backend:
             self._started = True
         threading.Thread(target=self._run, daemon=True).start()
 
-    def settle(self, seconds: float) -> None:
-        """Wait until every forwarded request is answered, but not longer than this."""
-        until = time.monotonic() + seconds
+    def settle(self, until: float) -> None:
+        """Wait until every forwarded request is answered, but not longer than this (monotonic) time."""
         while self._pending and time.monotonic() < until:
             time.sleep(0.01)
 
@@ -128,9 +127,10 @@ class Backend:
         return self._caller
 
     def close(self) -> None:
-        """Answer what is still unanswered as the SDK would, and let the memory finish what it deferred."""
-        self._refuse(-32000, "Connection closed")
-        if self._desk is not None:
+        """Answer what is still unanswered as the SDK would; if nothing runs, close the memory."""
+        if self._pending:
+            self._refuse(-32000, "Connection closed")
+        elif self._desk is not None:
             self._desk.close()
 
     def _run(self) -> None:

@@ -1,6 +1,6 @@
-"""The first messages of an MCP connection, answered from plain data when they look as every client sends them.
+"""The first messages of an MCP connection, answered from plain data in the shape every client sends.
 
-Anything out of the ordinary gets no answer here (None) and is left to the SDK: there is one judge of odd input.
+Anything out of the ordinary gets no answer here (None) and is left to the SDK, the one judge of odd input.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """When and how the stdio server ends: always with status 0, within a second, whatever else is going on.
 
-A thread of its own waits on a pipe. Signals (by the C-level wakeup descriptor, so even while the main thread is
-stuck), end of input, a broken output and the parent's death all write to it. Nothing is joined: `os._exit` ends
-hanging calls.
+A thread of its own waits on a pipe. Signals (by the C-level wakeup descriptor, so even while the main
+thread is stuck), end of input, a broken output and the parent's death all write to it. Nothing is joined:
+`os._exit` ends hanging calls.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DEADLINE = 0.9  # seconds from the reason to end to the end
+DEADLINE = 0.95  # seconds from the reason to end to the end
 _PARENT_POLL = 1.0
 
 

@@ -1,4 +1,4 @@
-"""The official MCP SDK behind the stdio server. To import it takes over a second: only `backend`'s thread does."""
+"""The official MCP SDK behind the stdio server. Only `backend` imports it, in a thread: it takes a second."""
 
 from __future__ import annotations
 

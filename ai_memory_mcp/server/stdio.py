@@ -1,8 +1,9 @@
 """`ai-memory-mcp serve`: MCP over stdio.
 
-The handshake is answered from plain data before anything heavy is imported, because the SDK takes over a second
-and agents drop the tools of a slow server. The SDK is imported in a thread once the tools were listed (or are
-called); it gets the same messages and answers everything else. Keep this module's imports as few as they are.
+The handshake is answered from plain data before anything heavy is imported, because the SDK takes over a
+second and agents drop the tools of a slow server. The SDK is imported in a thread once the tools were
+listed (or are called); it gets the same messages and answers everything else. Keep this module's imports as
+few as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 USAGE = "usage: ai-memory-mcp serve [--agent NAME]\n\nSpeak MCP on stdin and stdout; started by coding agents.\n"
 
 _IDLE = 1.0  # seconds after which the SDK is imported although nobody listed the tools
-_CALLS_GRACE = 0.5  # of the second that an end may take, for calls that are still running
+_CALLS_GRACE = 0.8  # of the second that an end may take, for calls that are still running
 
 
 class Front:
@@ -96,18 +97,18 @@ def run_stdio(
 ) -> int:
     """Serve the agent on stdin and stdout until it leaves; ends the process with status 0.
 
-    `open_memory` is called in the thread that will use it, at the first need. `tick` is called now and then in
-    another thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder during
-    the handshake: it must be instant. `agent` overrides what the client calls itself.
+    `open_memory` is called in the thread that will use it, at the first need. `tick` is called now and then
+    in another thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder
+    during the handshake: it must be instant. `agent` overrides what the client calls itself.
     """
     source, sink = claim_stdio()
     cwd = _folder()
     told = instructions(_hint(waiting_hint, cwd))
 
     def finish() -> None:
-        backend.settle(_CALLS_GRACE)
-        if on_exit is not None:
-            on_exit(backend.caller())
+        until = time.monotonic() + _CALLS_GRACE
+        _tell_end(on_exit, backend)
+        backend.settle(until)
         backend.close()
 
     lifetime = Lifetime(finish)
@@ -162,6 +163,14 @@ def _folder() -> str:
         return os.getcwd()
     except OSError:  # removed under us
         return ""
+
+
+def _tell_end(on_exit: Callable[[Caller], None] | None, backend: Backend) -> None:
+    try:
+        if on_exit is not None:
+            on_exit(backend.caller())
+    except Exception as error:  # running calls still have to be answered
+        complain("could not note the end of the session", error)
 
 
 def _hint(waiting_hint: Callable[[str], str] | None, cwd: str) -> str:

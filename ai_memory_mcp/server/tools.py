@@ -29,7 +29,7 @@ TOOLS: tuple[dict[str, object], ...] = (
     _tool(
         "memory.search",
         "Search what earlier sessions (of any agent) learned in this project: decisions, gotchas, procedures,"
-        " commands, errors and how they were fixed. Use before asking the user, before a non-trivial change and"
+        " commands, errors and how they were fixed. Use before asking the user, before a larger change and"
         " when an error looks familiar. Returns ranked hits; open one with memory.read.",
         {
             "query": {
@@ -85,7 +85,7 @@ TOOLS: tuple[dict[str, object], ...] = (
                 "type": "string",
                 "enum": PAGE_KINDS,
                 "default": "note",
-                "description": "rule (standing instruction) and slot (current state) are told at every start.",
+                "description": "rule (standing order) and slot (current state) are told at every start.",
             },
             "path": {"type": "string", "description": "Page to replace; default: from kind and title."},
             "tags": _strings("Keywords."),

@@ -1,7 +1,7 @@
 """Standard input and output of the stdio server: one reader, one writer, whole lines.
 
-Both descriptors are moved away at the start: 0 then reads as empty and 1 goes to stderr, so neither a stray print
-nor a child process can touch the protocol.
+Both descriptors are moved away at the start: 0 then reads as empty and 1 goes to stderr, so neither a stray
+print nor a child process can touch the protocol.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How long until an agent sees our tools: spawn to `tools/list` answered, against a bare interpreter of the same venv.
+"""How long until an agent sees our tools: from spawn to `tools/list` answered, against a bare interpreter.
 
     python tests/benchmarks/bench_serve.py [pairs]
 
-Runs alternate, so that a busy machine disturbs both alike; the ratio of medians is what counts. As a baseline for the
-SDK itself its own server with the same tools is started too.
+Runs alternate, so that a busy machine disturbs both alike; the ratio of medians is what counts. As a
+baseline for the SDK itself its own server with the same tools is started too.
 """
 
 from __future__ import annotations
