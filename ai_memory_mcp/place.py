@@ -1,11 +1,10 @@
 """Where things are, told without importing anything: AI_MEMORY_HOME, the root that decides a project, name keys.
 
-The hook process imports this on every event, so it may import nothing but `posix`/`nt` and `zlib`. It must give the
+The hook process imports this on every event, so it may import nothing but `posix`/`nt`. It must give the
 same answer everywhere: a brief pre-rendered under one root key is looked up by the next hook under the same key.
 """
 
 import sys
-import zlib
 
 try:
     import posix as _os  # importing `os` costs more than everything this module does
@@ -76,5 +75,5 @@ def place_key(root: str, marker: str) -> str:
 
 def path_key(path: str) -> str:
     """Return 16 hex digits that stand for a path in file names."""
-    data = path.encode("utf-8", "surrogatepass")
-    return f"{zlib.crc32(data):08x}{zlib.crc32(data, 0x9E3779B9):08x}"
+    # a remainder by a prime below 2**64: hash modules are shared libraries, whose loading costs more than all of this
+    return f"{int.from_bytes(path.encode('utf-8', 'surrogatepass'), 'big') % 18446744073709551557:016x}"
