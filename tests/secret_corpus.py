@@ -194,7 +194,10 @@ def pem(kind: str) -> str:
     return f"-----BEGIN {kind}" + f"-----\n{body}\n-----END {kind}" + "-----"
 
 
-PEM_KINDS = (*tuple(kind + "PRIVATE" + " KEY" for kind in ("", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH ")), "PGP PRIVATE" + " KEY BLOCK")
+PEM_KINDS = (
+    *tuple(kind + "PRIVATE" + " KEY" for kind in ("", "RSA ", "EC ", "DSA ", "ENCRYPTED ", "OPENSSH ")),
+    "PGP PRIVATE" + " KEY BLOCK",
+)
 PEM_BODY = [_a(64, n) for n in range(6)]
 
 
