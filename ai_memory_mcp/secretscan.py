@@ -283,7 +283,7 @@ def lowered(text: str) -> str:
 
 def marked(text: str) -> "Iterator[Span]":
     """Tokens that announce themselves by a fixed prefix (`MARKS`)."""
-    for label, literal, alphabet, least, edge in MARKS:
+    for label, literal, alphabet, least, edge in [mark for mark in MARKS if mark[1] in text]:
         at = text.find(literal)
         while at >= 0:
             tail = at + len(literal)

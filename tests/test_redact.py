@@ -217,11 +217,12 @@ def test_the_rest_of_a_token_longer_than_the_margin_is_dropped():
     ],
 )
 def test_hostile_input_takes_linear_time(unit):
-    text = unit * (1_000_000 // len(unit))
+    named = unit in ("a", "=", '"', "\\", "eyJ", "-----BEGIN")
+    text = unit * ((1_000_000 if named else 200_000) // len(unit))
     start = time.process_time()
     redactor.text(text)
     whole = time.process_time() - start
     redact_and_clip(text, 16384, redactor)
     may_hold_secret(text)
-    assert whole < 5, whole
+    assert whole < 3, whole
     assert time.process_time() - start < 10
