@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
 
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.redact import WHOLE, Redactor, clip, redact_and_clip
+from ai_memory_mcp.redact import Redactor, clip, redact_and_clip
 from ai_memory_mcp.secretscan import may_hold_secret
 
 redactor = Redactor()
@@ -164,7 +164,7 @@ def pieces(secret, size=8):
 
 
 @pytest.mark.parametrize("limit", [2000, 16384])
-@pytest.mark.parametrize("size", [WHOLE // 2, 1_000_000])
+@pytest.mark.parametrize("size", [50_000, 1_000_000])
 def test_no_part_of_a_secret_survives_at_a_clip_border(limit, size):
     filler = ("lorem ipsum dolor sit amet\n" * (size // 27 + 1))[:size]
     cases = [*CORPUS[::190], *((token, token) for _, token in TOKENS[::14])]
