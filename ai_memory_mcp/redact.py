@@ -62,7 +62,7 @@ class Redactor:
         return _replace(text, self.spans(text))
 
     def spans(self, text: str, blocks: bool = True) -> list[Span]:
-        """Where the secrets are, in order, disjoint; `blocks=False` leaves out PEM keys and `<private>` parts."""
+        """Where the secrets are, in order; `blocks=False` leaves out PEM keys and `<private>` parts."""
         found = [*_find(text), *self._user(text)]
         if self._allow:
             found = [span for span in found if not any(part in text[span[0] : span[1]] for part in self._allow)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
 
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.redact import WHOLE, Redactor, clip, redact_and_clip
+from ai_memory_mcp.redact import Redactor, clip, redact_and_clip
 from ai_memory_mcp.secretscan import may_hold_secret
 
 redactor = Redactor()
@@ -161,7 +161,7 @@ def pieces(secret, size=8):
 
 
 @pytest.mark.parametrize("limit", [2000, 16384])
-@pytest.mark.parametrize("size", [WHOLE // 2, 1_000_000])
+@pytest.mark.parametrize("size", [50_000, 1_000_000])
 def test_no_part_of_a_secret_survives_at_a_clip_border(limit, size):
     filler = ("lorem ipsum dolor sit amet\n" * (size // 27 + 1))[:size]
     cases = [*CORPUS[::190], *((token, token) for _, token in TOKENS[::14])]
@@ -194,15 +194,32 @@ def test_the_rest_of_a_token_longer_than_the_margin_is_dropped():
 
 @pytest.mark.parametrize(
     "unit",
-    ["a", "=", '"', "\\", "eyJ", "-----BEGIN", "://", "a@", "password", "password=", 'token=\\"', "<private>", ".", "sk-",
-     "-----BEGIN PRIVATE" + " KEY-----", "curl -u ", "key: ", "://a:", "bearer ", " ", "\n", "--token ", "eyJa.", "AKIA"],
-)  # fmt: skip
+    [
+        *(
+            "a",
+            "=",
+            '"',
+            "\\",
+            "eyJ",
+            "-----BEGIN",
+            "://",
+            "a@",
+            "password",
+            "password=",
+            'token=\\"',
+            "<private>",
+        ),
+        *("-----BEGIN PRIVATE" + " KEY-----", "curl -u ", "key: ", "://a:", "://a@", "bearer ", " ", "\n"),
+        *("--token ", "eyJa.", "AKIA", ".", "sk-"),
+    ],
+)
 def test_hostile_input_takes_linear_time(unit):
-    text = unit * (1_000_000 // len(unit))
+    named = unit in ("a", "=", '"', "\\", "eyJ", "-----BEGIN")
+    text = unit * ((1_000_000 if named else 200_000) // len(unit))
     start = time.process_time()
     redactor.text(text)
     whole = time.process_time() - start
     redact_and_clip(text, 16384, redactor)
     may_hold_secret(text)
-    assert whole < 5, whole
+    assert whole < 3, whole
     assert time.process_time() - start < 10

@@ -33,9 +33,9 @@ EVENTS = [
         "tool_response": {"stdout": CODE + output, "stderr": "", "interrupted": False},
     }
     for tool, command, output in (
-        ("Bash", "git log -3 && pytest -q tests/test_lexer.py", "commit 0f1e2d3c4b5a69788796a5b4c3d2e1f00a1b2c3d"),
+        ("Bash", "git log -3 && pytest -q", "commit 0f1e2d3c4b5a69788796a5b4c3d2e1f00a1b2c3d"),
         ("Write", "", "keyboard monkey author authentication passed 12 passed in 1.2s"),
-        ("Edit", "npm run build -- --max-tokens 4096", '"usage": {"input_tokens": 12345, "output_tokens": 678}'),
+        ("Edit", "npm run build -- --max-tokens 4096", '"usage": {"input_tokens": 12, "output_tokens": 6}'),
         ("Read", "sed -n 1,20p auth.ts", "if (token === null) throw new Error('Unexpected token: ' + token)"),
         ("Grep", "rg -n 'api_key|password' src", "src/a.py:3:def login(user: str, password: str) -> Token:"),
     )
