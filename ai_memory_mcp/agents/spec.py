@@ -54,6 +54,7 @@ class HooksSpec(_Part):
     group: dict[str, Any]
     timeout_unit: Literal["s", "ms"] = "s"
     trust: str = ""
+    trust_file: str = ""
 
 
 class BriefSpec(_Part):
@@ -73,14 +74,17 @@ class SessionSpec(_Part):
 
 
 class AgentSpec(_Part):
-    """One agent. `fields` maps our field names to places in the payload (dots go down, first hit wins)."""
+    """One agent. `fields` maps our field names to places in the payload (dots go down, first hit wins).
+
+    `home_env`: variable -> {path it moves: where that is inside the folder named by the variable}.
+    """
 
     name: str
     title: str
     executables: tuple[str, ...] = ()
     homes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    home_env: dict[str, str] = Field(default_factory=dict)
+    home_env: dict[str, dict[str, str]] = Field(default_factory=dict)
     session: SessionSpec = SessionSpec()
     mcp: McpSpec | None = None
     hooks: HooksSpec | None = None
@@ -91,7 +95,7 @@ class AgentSpec(_Part):
 
 
 def configs_dir() -> Path:
-    """Return the folder with the agents' descriptions: inside the installed package, or beside it in a checkout."""
+    """Return the folder with the agents' descriptions: inside the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "agent_configs"
     return inside if inside.is_dir() else package.parent / "agent_configs"

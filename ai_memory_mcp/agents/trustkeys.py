@@ -1,0 +1,63 @@
+"""The trust entries of hooks in an agent's TOML settings: `[hooks.state."<file>:<event>:<group>:<hook>"]`.
+
+A key names its hook by position, so it is only ours while our hook stands there. The file in it is the path
+as the agent spells it, which may or may not be the real one: both forms are looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from ai_memory_mcp.agents import tomledit
+from ai_memory_mcp.agents.spec import AgentSpec
+from ai_memory_mcp.agents.wiring import Draft, Launch, drop_table, own_hooks, set_table
+from ai_memory_mcp.errors import InstallError
+
+TRUST_TABLE = ("hooks", "state")
+
+
+def own_trust_keys(spec: AgentSpec, hooks_file: Path, launch: Launch) -> list[tuple[str, ...]]:
+    """Return the trust key of each hook of ours in this file, in every spelling of the file's path."""
+    try:
+        spots = own_hooks(hooks_file.read_text(encoding="utf-8"), spec, launch)
+    except (OSError, ValueError, InstallError):
+        return []
+    spellings = dict.fromkeys((str(hooks_file), os.path.realpath(hooks_file)))
+    return [
+        tuple(f"{path}:{snake(event)}:{group}:{inner or 0}" for path in spellings)
+        for event, group, inner in spots
+    ]
+
+
+def snake(event: str) -> str:
+    """Return SessionStart (or sessionStart) as session_start."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", event).lower()
+
+
+def wire_trust(draft: Draft, hashes: dict[str, str]) -> None:
+    """Write a trust entry for each key. Raises EditError."""
+    for key, value in hashes.items():
+        entry = {**(tomledit.get(draft.text, (*TRUST_TABLE, key)) or {}), "trusted_hash": value}
+        if set_table(draft, (*TRUST_TABLE, key), entry):
+            draft.notes.append(f"trust hook {key}")
+
+
+def unwire_trust(draft: Draft, keys: Collection[str]) -> None:
+    """Take out the entries of these hooks, and those on record that are as we wrote them. Raises EditError."""
+    recorded = [key for key in map(_trust_key, list(draft.trace.tables)) if key]
+    for key in reversed(list(dict.fromkeys([*sorted(keys), *recorded]))):
+        path = (*TRUST_TABLE, key)
+        entry = tomledit.get(draft.text, path)
+        written = draft.trace.tables.get(json.dumps(path), "")
+        if entry is not None and (key in keys or tomledit.get(written, path) == entry):
+            drop_table(draft, path)
+            draft.notes.append(f"remove trust of hook {key}")
+
+
+def _trust_key(path: str) -> str:
+    *table, key = json.loads(path)
+    return str(key) if tuple(table) == TRUST_TABLE else ""
