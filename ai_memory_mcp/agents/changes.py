@@ -100,7 +100,7 @@ def read_settings(path: Path) -> bytes | None:
     """Return the bytes, None where there is no file. Raises InstallError when it is not ours to write."""
     try:
         state = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         _check_folder(path)
         return None
     except OSError as error:

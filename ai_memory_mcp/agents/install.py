@@ -25,7 +25,7 @@ from ai_memory_mcp.agents.changes import (
 )
 from ai_memory_mcp.agents.jsonedit import EditError
 from ai_memory_mcp.agents.spec import AgentSpec
-from ai_memory_mcp.agents.trustkeys import TRUST_TABLE, own_trust_keys, unwire_trust
+from ai_memory_mcp.agents.trustkeys import TRUST_TABLE, moved_trust_keys, own_trust_keys, unwire_trust
 from ai_memory_mcp.agents.wiring import Draft, Launch, Part, is_wired, unwire, wire
 from ai_memory_mcp.errors import InstallError
 
@@ -159,7 +159,10 @@ def _unwiring(
         usual = settings_path(spec, "hooks", target)
         files = {*on_record, *([usual] if usual else [])}
         keys = {key for file in files for forms in own_trust_keys(spec, file, launch) for key in forms}
-        return lambda draft: unwire_trust(draft, keys)
+        moved: dict[str, str] = {}
+        for file in files:
+            moved |= moved_trust_keys(spec, file, launch)
+        return lambda draft: unwire_trust(draft, keys, moved)
     place: Part = "mcp" if part == "mcp" else "hooks"
     return lambda draft: unwire(draft, spec, place, launch)
 

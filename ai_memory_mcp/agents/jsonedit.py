@@ -68,6 +68,16 @@ def is_blank(text: str) -> bool:
     return _gap(text, len(_BOM) if text.startswith(_BOM) else 0) == len(text)
 
 
+def require_strict(text: str) -> None:
+    """Refuse comments and trailing commas: an agent that reads strict JSON drops the whole file for one."""
+    bare = text.removeprefix(_BOM)
+    try:
+        json.loads(bare) if bare.strip() else None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise EditError(f"{where}: comments and trailing commas are not read by this agent") from None
+
+
 def get(text: str, path: Path) -> Any:
     """Return the value at the path, or None where there is none. Raises EditError."""
     node = _find(scan(text), path)

@@ -35,9 +35,12 @@ class EventSpec(_Part):
 
 
 class McpSpec(_Part):
-    """Where and how the agent lists MCP servers. `entry` is a template, see `install`."""
+    """Where and how the agent lists MCP servers. `entry` is a template, see `wiring.fill`.
 
-    format: Literal["json", "toml"]
+    "json" says that the agent itself refuses comments and trailing commas there, "jsonc" that it takes them.
+    """
+
+    format: Literal["json", "jsonc", "toml"]
     user: str
     project: str = ""
     table: tuple[str, ...]
@@ -45,9 +48,12 @@ class McpSpec(_Part):
 
 
 class HooksSpec(_Part):
-    """Where and how the agent lists hooks. `group` is a template for one event, see `install`."""
+    """Where and how the agent lists hooks. `group` is a template for one event, see `wiring.fill`.
 
-    format: Literal["json"]
+    `trust_file` is where the agent keeps which hooks its user has approved, when it asks for that.
+    """
+
+    format: Literal["json", "jsonc"]
     user: str
     project: str = ""
     table: tuple[str, ...]

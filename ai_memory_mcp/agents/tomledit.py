@@ -108,6 +108,18 @@ def replace(text: str, path: Path, table: dict[str, Any]) -> str:
     return _checked(text[:start] + block(path, table, _newline(text)) + text[end:], expected, path, advice)
 
 
+def rename(text: str, path: Path, key: str) -> str:
+    """Give the table with this header another last key, where it stands. Raises EditError."""
+    expected = parse(text)
+    parent = _dig(expected, path[:-1])
+    parent[key] = parent.pop(path[-1])
+    for found in reversed(statements(text)):
+        if found.header and found.path == path:
+            line = text[found.start : found.end].replace(path[-1], key, 1)
+            text = text[: found.start] + line + text[found.end :]
+    return _checked(text, expected, path, f"rename it to {_key(key)} by hand")
+
+
 def statements(text: str) -> list[Statement]:
     """Return the headers and statements of a text that parses, in order."""
     found: list[Statement] = []

@@ -83,7 +83,7 @@ def _stop(server: subprocess.Popen[str]) -> None:
         if server.stdin:
             server.stdin.close()
     try:
-        server.wait(2)
+        server.wait(1)
     except subprocess.TimeoutExpired:
         _kill(server)
         server.wait()
@@ -109,7 +109,7 @@ def _converse(server: subprocess.Popen[str], cwd: Path, deadline: float) -> list
     _send(server.stdin, {"method": "initialized"})
     _send(server.stdin, {"id": 1, "method": "hooks/list", "params": {"cwds": [str(cwd)]}})
     result = _answer(answers, 1, deadline)
-    return [hook for folder in result["data"] for hook in folder["hooks"]]
+    return [hook for folder in result["data"] for hook in folder["hooks"] if isinstance(hook, dict)]
 
 
 def _pump(source: IO[str], answers: queue.Queue[str]) -> None:
@@ -131,7 +131,7 @@ def _answer(answers: queue.Queue[str], number: int, deadline: float) -> dict[str
         if not line:
             raise ValueError("it ended without an answer")
         message = json.loads(line)
-        if message.get("id") == number:
+        if isinstance(message, dict) and message.get("id") == number:
             result: dict[str, Any] = message["result"]
             return result
 

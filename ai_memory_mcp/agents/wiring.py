@@ -125,6 +125,7 @@ def _words(command: Any, args: Any) -> list[str]:
 
 def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.mcp is not None
+    _require_readable(draft, spec.mcp.format)
     path = (*spec.mcp.table, SERVER_KEY)
     entry = fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": launch.env})
     existing = _get(draft.text, spec.mcp.format, path)
@@ -179,6 +180,13 @@ def _merged(existing: dict[str, Any], ours: dict[str, Any], before: dict[str, An
     return merged
 
 
+def _require_readable(draft: Draft, form: str) -> None:
+    if form != "toml" and not jsonedit.is_blank(draft.text):
+        jsonedit.scan(draft.text)
+    if form == "json":
+        jsonedit.require_strict(draft.text)
+
+
 def _get(text: str, form: str, path: tuple[str, ...]) -> Any:
     if form == "toml":
         return tomledit.get(text, path)
@@ -209,6 +217,7 @@ def _group(spec: AgentSpec, launch: Launch, name: str, event: EventSpec) -> dict
 
 def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.hooks is not None
+    _require_readable(draft, spec.hooks.format)
     table, wanted = spec.hooks.table, wanted_groups(spec, launch)
     own = own_hooks(draft.text, spec, launch)
     kept = {spot[0]: spot for spot in reversed(own) if spot[0] in wanted}
