@@ -279,6 +279,18 @@ def test_a_file_that_cannot_be_edited_is_left_alone_and_the_others_go_on(home, n
     assert len(load_installed(home.memory).files) == 3
 
 
+def test_uninstall_minds_a_broken_file_only_when_it_may_hold_ours(home):
+    home.file(".claude/settings.json", "{ oops")
+    home.install("codex")
+    hooks = home.file(".codex/hooks.json")
+    hooks.write_text(hooks.read_text() + "oops")
+
+    planned = uninstall([find_spec(name) for name in BOTH], home.target, LAUNCH, home.memory)
+
+    assert [str(hooks) in str(error) for error in planned.errors] == [True]
+    assert [change.path.name for change in planned.changes] == ["config.toml"]
+
+
 def test_links_are_written_through_and_kept(home, tmp_path):
     real = tmp_path / "dotfiles" / "settings.json"
     real.parent.mkdir()

@@ -172,7 +172,8 @@ def apply(plan: Plan, memory_home: Path, now: datetime) -> Applied:
 def _locked(memory_home: Path) -> Iterator[None]:
     lock = memory_home / "locks" / "install.lock"
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        memory_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock.parent.mkdir(exist_ok=True, mode=0o700)
         with FileLock(lock, timeout=10):
             yield
     except Timeout:
@@ -253,7 +254,8 @@ def _back_up(change: Change, memory_home: Path, now: datetime) -> str:
     if change.before is None:
         return ""
     folder = _backups(memory_home)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for each in (folder.parent, folder):
+        each.mkdir(exist_ok=True, mode=0o700)
     stamp = now.strftime("%Y%m%dT%H%M%S")
     place, content = sha256(os.fsencode(change.path))[:8], sha256(change.before)[:8]
     name = f"{stamp}-{place}-{content}-{change.path.name}"

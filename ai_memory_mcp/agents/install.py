@@ -26,7 +26,7 @@ from ai_memory_mcp.agents.changes import (
 from ai_memory_mcp.agents.jsonedit import EditError
 from ai_memory_mcp.agents.spec import AgentSpec
 from ai_memory_mcp.agents.trustkeys import TRUST_TABLE, moved_trust_keys, own_trust_keys, unwire_trust
-from ai_memory_mcp.agents.wiring import Draft, Launch, Part, is_wired, unwire, wire
+from ai_memory_mcp.agents.wiring import SERVER_KEY, Draft, Launch, Part, is_wired, unwire, wire
 from ai_memory_mcp.errors import InstallError
 
 PARTS: tuple[Part, ...] = ("mcp", "hooks")
@@ -139,6 +139,8 @@ def uninstall(specs: Sequence[AgentSpec], target: Target, launch: Launch, memory
     work = _Work(load_installed(memory_home))
     names = {spec.name: spec for spec in specs}
     for path, name, part in _places(specs, target, work.installed):
+        if not _may_hold_ours(path, launch, work.installed):
+            continue
         work.edit(path, names[name], part, _unwiring(names[name], part, target, launch, work.installed))
     for file in work.files.values():
         change = _uninstall_change(file, set(names), memory_home)
@@ -270,7 +272,7 @@ def _install_change(file: _Open) -> Change | None:
     after = file.draft.text.encode("utf-8")
     if after == (file.before or b""):
         return None
-    mode = 0o600 if any(part == "mcp" for _, part in file.wired) else 0o644
+    mode = 0o600 if any(part != "hooks" for _, part in file.wired) else 0o644
     record = _install_record(file, sha256(after))
     return Change(file.path, file.before, after, _summary(file), record, mode)
 
@@ -294,7 +296,10 @@ def _install_record(file: _Open, wrote: str) -> FileRecord:
 
 
 def _summary(file: _Open) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(file.draft.notes))
+    verbs = dict.fromkeys(verb for verb, _ in file.draft.notes)
+    return tuple(
+        f"{verb} {', '.join(name for did, name in file.draft.notes if did == verb)}" for verb in verbs
+    )
 
 
 # Uninstalling
@@ -318,6 +323,21 @@ def _places(
         if key not in seen:
             seen.add(key)
             yield path, name, part
+
+
+def _may_hold_ours(path: Path, launch: Launch, installed: Installed) -> bool:
+    """Tell whether a look inside is worth it: a foreign file that does not parse is no concern of ours."""
+    real = os.path.realpath(path)
+    if real in installed.files:
+        return True
+    try:
+        data = Path(real).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    words = (SERVER_KEY, Path(launch.emit).name, "trusted_hash")
+    return any(word.encode("utf-8") in data for word in words)
 
 
 def _usual_places(spec: AgentSpec, target: Target) -> Iterator[tuple[Path, str]]:

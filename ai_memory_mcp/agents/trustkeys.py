@@ -74,7 +74,7 @@ def wire_trust(draft: Draft, hashes: dict[str, str]) -> None:
     for key, value in hashes.items():
         entry = {**(tomledit.get(draft.text, (*TRUST_TABLE, key)) or {}), "trusted_hash": value}
         if set_table(draft, (*TRUST_TABLE, key), entry):
-            draft.notes.append(f"trust hook {key}")
+            draft.notes.append(("trust hook", Path(key).name))
 
 
 def unwire_trust(draft: Draft, keys: Collection[str], moved: dict[str, str]) -> None:
@@ -89,12 +89,12 @@ def unwire_trust(draft: Draft, keys: Collection[str], moved: dict[str, str]) -> 
         written = draft.trace.tables.get(json.dumps(path), "")
         if entry is not None and (key in keys or tomledit.get(written, path) == entry):
             drop_table(draft, path)
-            draft.notes.append(f"remove trust of hook {key}")
+            draft.notes.append(("remove trust of hook", Path(key).name))
     for old, new in moved.items():
         state = tomledit.get(draft.text, TRUST_TABLE) or {}
         if old in state and new not in state:
             draft.text = tomledit.rename(draft.text, (*TRUST_TABLE, old), new)
-            draft.notes.append(f"move trust of hook {old}")
+            draft.notes.append(("move trust of hook", Path(old).name))
 
 
 def _trust_key(path: str) -> str:

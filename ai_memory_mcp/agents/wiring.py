@@ -46,11 +46,11 @@ class Trace(BaseModel):
 
 @dataclass
 class Draft:
-    """A settings text being changed, the trace of our entries in it, and what was done in words."""
+    """A settings text being changed, the trace of our entries in it, and what was done: verb and name."""
 
     text: str
     trace: Trace = field(default_factory=Trace)
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def wire(draft: Draft, spec: AgentSpec, part: Part, launch: Launch) -> None:
@@ -141,7 +141,7 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
         _insert(draft, path, merged)
     else:
         draft.text = jsonedit.replace(draft.text, path, merged)
-    draft.notes.append(f"{'add' if existing is None else 'update'} MCP server {SERVER_KEY}")
+    draft.notes.append((f"{'add' if existing is None else 'update'} MCP server", SERVER_KEY))
 
 
 def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
@@ -153,7 +153,7 @@ def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
         drop_table(draft, path)
     else:
         _remove(draft, path)
-    draft.notes.append(f"remove MCP server {SERVER_KEY}")
+    draft.notes.append(("remove MCP server", SERVER_KEY))
 
 
 def fill(template: Any, values: dict[str, Any]) -> Any:
@@ -226,13 +226,13 @@ def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
             _update_hook(draft, spec, spot, wanted[spot[0]])
         else:
             _remove(draft, _hook_path(spec, spot))
-            draft.notes.append(f"remove hook {spot[0]}")
+            draft.notes.append(("remove hook", spot[0]))
     for event in wanted:
         if event not in kept:
             groups = None if jsonedit.is_blank(draft.text) else jsonedit.get(draft.text, (*table, event))
             index = len(groups) if isinstance(groups, list) else 0
             _insert(draft, (*table, event, index), wanted[event])
-            draft.notes.append(f"add hook {event}")
+            draft.notes.append(("add hook", event))
 
 
 def _update_hook(
@@ -246,13 +246,13 @@ def _update_hook(
     merged = _merged(existing, ours, owned)
     if merged != existing:
         draft.text = jsonedit.replace(draft.text, path, merged)
-        draft.notes.append(f"update hook {spot[0]}")
+        draft.notes.append(("update hook", spot[0]))
 
 
 def _unwire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     for spot in reversed(own_hooks(draft.text, spec, launch)):
         _remove(draft, _hook_path(spec, spot))
-        draft.notes.append(f"remove hook {spot[0]}")
+        draft.notes.append(("remove hook", spot[0]))
 
 
 def _hook_path(spec: AgentSpec, spot: tuple[str, int, int | None]) -> tuple[str | int, ...]:
