@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ai_memory_mcp.errors import InstallError
@@ -27,7 +28,7 @@ class EditError(InstallError):
     """A text does not parse, or the place for our entry holds something else."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """One value and where it stands; `children` in order, with duplicates, for objects and arrays."""
 
@@ -37,7 +38,7 @@ class Node:
     children: list[Child] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(slots=True)
 class Child:
     """A member or item: `start` is where its key (or, in an array, its value) begins."""
 
@@ -52,8 +53,9 @@ def place(text: str, position: int) -> str:
     return f"line {before.count(chr(10)) + 1}, column {position - before.rfind(chr(10))}"
 
 
+@lru_cache(maxsize=2)
 def scan(text: str) -> Node:
-    """Parse the whole text. Raises EditError with line and column."""
+    """Parse the whole text. Raises EditError with line and column. Do not change the nodes: they are shared."""
     try:
         node = _value(text, _gap(text, len(_BOM) if text.startswith(_BOM) else 0))
     except RecursionError:
@@ -79,7 +81,7 @@ def require_strict(text: str) -> None:
 
 
 def get(text: str, path: Path) -> Any:
-    """Return the value at the path, or None where there is none. Raises EditError."""
+    """Return the value at the path (shared, not to be changed), or None. Raises EditError."""
     node = _find(scan(text), path)
     return None if node is None else node.value
 

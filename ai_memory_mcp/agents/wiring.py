@@ -6,7 +6,6 @@ removal needs. Ours are the server key `aimemory` and the hooks whose command is
 
 from __future__ import annotations
 
-import itertools
 import json
 import shlex
 from dataclasses import dataclass, field
@@ -276,8 +275,7 @@ def _insert(draft: Draft, path: tuple[str | int, ...], value: Any) -> None:
         elif not inner.strip() and path[:depth] not in draft.trace.created:
             draft.trace.empty[json.dumps(path[:depth])] = inner
     after = jsonedit.insert(draft.text, path, value)
-    _put(data, path, value)
-    _check(after, data, path)
+    _check(after, _with(data, path, value), path)
     draft.text = after
 
 
@@ -285,9 +283,8 @@ def _remove(draft: Draft, path: tuple[str | int, ...]) -> None:
     while True:
         above = path[:-1]
         data = jsonedit.get(draft.text, ())
-        del _dig(data, above)[path[-1]]
         after = jsonedit.remove(draft.text, path, draft.trace.empty.get(json.dumps(above), ""))
-        _check(after, data, path)
+        _check(after, _without(data, path), path)
         draft.text = after
         if above not in draft.trace.created or (jsonedit.inside(after, above) or "").strip():
             return
@@ -297,19 +294,26 @@ def _remove(draft: Draft, path: tuple[str | int, ...]) -> None:
         path = above
 
 
-def _dig(data: Any, path: tuple[str | int, ...]) -> Any:
-    for key in path:
-        data = data[key]
-    return data
+def _with(data: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """The data with a value added at the path: new containers along it, the rest shared."""
+    if not path:
+        return value
+    key = path[0]
+    if isinstance(key, int):
+        items = list(data or ())
+        items[key : key + 1] = [_with(items[key] if key < len(items) else None, path[1:], value)]
+        return items
+    return {**(data or {}), key: _with((data or {}).get(key), path[1:], value)}
 
 
-def _put(data: Any, path: tuple[str | int, ...], value: Any) -> None:
-    for key, following in itertools.pairwise(path):
-        data = data.setdefault(key, {} if isinstance(following, str) else [])
-    if isinstance(data, list):
-        data.append(value)
-    else:
-        data[path[-1]] = value
+def _without(data: Any, path: tuple[str | int, ...]) -> Any:
+    """The data without the value at the path."""
+    key = path[0]
+    if len(path) > 1:
+        return _with(data, (key,), _without(data[key], path[1:]))
+    if isinstance(key, int):
+        return [*data[:key], *data[key + 1 :]]
+    return {name: item for name, item in data.items() if name != key}
 
 
 def _check(text: str, expected: Any, path: tuple[str | int, ...]) -> None:
