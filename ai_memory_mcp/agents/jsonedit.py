@@ -55,7 +55,7 @@ def place(text: str, position: int) -> str:
 
 @lru_cache(maxsize=2)
 def scan(text: str) -> Node:
-    """Parse the whole text. Raises EditError with line and column. Do not change the nodes: they are shared."""
+    """Parse the whole text. Raises EditError with line and column. The nodes are shared: read only."""
     try:
         node = _value(text, _gap(text, len(_BOM) if text.startswith(_BOM) else 0))
     except RecursionError:
