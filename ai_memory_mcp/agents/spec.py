@@ -35,9 +35,12 @@ class EventSpec(_Part):
 
 
 class McpSpec(_Part):
-    """Where and how the agent lists MCP servers. `entry` is a template, see `install`."""
+    """Where and how the agent lists MCP servers. `entry` is a template, see `wiring.fill`.
 
-    format: Literal["json", "toml"]
+    "json" says that the agent itself refuses comments and trailing commas there, "jsonc" that it takes them.
+    """
+
+    format: Literal["json", "jsonc", "toml"]
     user: str
     project: str = ""
     table: tuple[str, ...]
@@ -45,15 +48,19 @@ class McpSpec(_Part):
 
 
 class HooksSpec(_Part):
-    """Where and how the agent lists hooks. `group` is a template for one event, see `install`."""
+    """Where and how the agent lists hooks. `group` is a template for one event, see `wiring.fill`.
 
-    format: Literal["json"]
+    `trust_file` is where the agent keeps which hooks its user has approved, when it asks for that.
+    """
+
+    format: Literal["json", "jsonc"]
     user: str
     project: str = ""
     table: tuple[str, ...]
     group: dict[str, Any]
     timeout_unit: Literal["s", "ms"] = "s"
     trust: str = ""
+    trust_file: str = ""
 
 
 class BriefSpec(_Part):
@@ -73,14 +80,17 @@ class SessionSpec(_Part):
 
 
 class AgentSpec(_Part):
-    """One agent. `fields` maps our field names to places in the payload (dots go down, first hit wins)."""
+    """One agent. `fields` maps our field names to places in the payload (dots go down, first hit wins).
+
+    `home_env`: variable -> {path it moves: where that is inside the folder named by the variable}.
+    """
 
     name: str
     title: str
     executables: tuple[str, ...] = ()
     homes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
-    home_env: dict[str, str] = Field(default_factory=dict)
+    home_env: dict[str, dict[str, str]] = Field(default_factory=dict)
     session: SessionSpec = SessionSpec()
     mcp: McpSpec | None = None
     hooks: HooksSpec | None = None
@@ -91,7 +101,7 @@ class AgentSpec(_Part):
 
 
 def configs_dir() -> Path:
-    """Return the folder with the agents' descriptions: inside the installed package, or beside it in a checkout."""
+    """Return the folder with the agents' descriptions: inside the package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "agent_configs"
     return inside if inside.is_dir() else package.parent / "agent_configs"

@@ -1,0 +1,344 @@
+"""What our entries look like in an agent's settings text, and how they get in, are found, and get out again.
+
+Pure: text in, text out. A `Draft` is one settings text on its way; its `Trace` remembers what an exact
+removal needs. Ours are the server key `aimemory` and the hooks whose command is the launcher and the agent.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ai_memory_mcp.agents import jsonedit, tomledit
+from ai_memory_mcp.agents.jsonedit import EditError
+from ai_memory_mcp.agents.spec import AgentSpec, EventSpec
+
+SERVER_KEY = "aimemory"
+Part = Literal["mcp", "hooks"]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How an agent starts us: the server's absolute command and arguments, and the hook launcher's path."""
+
+    command: str
+    args: tuple[str, ...]
+    emit: str
+    env: dict[str, str] = field(default_factory=dict)
+
+
+class Trace(BaseModel):
+    """What we put into one file. `created` containers go when empty; `empty`: what empty ones held before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    created: list[tuple[str | int, ...]] = Field(default_factory=list)
+    empty: dict[str, str] = Field(default_factory=dict)
+    tables: dict[str, str] = Field(default_factory=dict)
+    entries: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+@dataclass
+class Draft:
+    """A settings text being changed, the trace of our entries in it, and what was done: verb and name."""
+
+    text: str
+    trace: Trace = field(default_factory=Trace)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+
+
+def wire(draft: Draft, spec: AgentSpec, part: Part, launch: Launch) -> None:
+    """Put our entries of this part in, or bring them up to date. Raises EditError; no change is no note."""
+    if part == "mcp":
+        _wire_mcp(draft, spec, launch)
+    else:
+        _wire_hooks(draft, spec, launch)
+
+
+def unwire(draft: Draft, spec: AgentSpec, part: Part, launch: Launch) -> None:
+    """Take our entries of this part out. Raises EditError; none there is no note."""
+    if part == "mcp":
+        _unwire_mcp(draft, spec)
+    else:
+        _unwire_hooks(draft, spec, launch)
+
+
+def is_wired(text: str, spec: AgentSpec, part: Part, launch: Launch) -> bool:
+    """Tell whether any entry of ours is there, current or not. Raises EditError."""
+    if part == "mcp":
+        return spec.mcp is not None and _get(text, spec.mcp.format, (*spec.mcp.table, SERVER_KEY)) is not None
+    return any(own_hooks(text, spec, launch))
+
+
+def emit_line(launch: Launch, spec: AgentSpec, event: str) -> str:
+    """Return the hook's command as one shell line."""
+    return shlex.join((launch.emit, spec.name, event))
+
+
+def own_hooks(text: str, spec: AgentSpec, launch: Launch) -> list[tuple[str, int, int | None]]:
+    """Return where our hooks are: event, index of the group, index in the group (None: the group itself)."""
+    assert spec.hooks is not None
+    table = None if jsonedit.is_blank(text) else jsonedit.get(text, spec.hooks.table)
+    found: list[tuple[str, int, int | None]] = []
+    for event, groups in table.items() if isinstance(table, dict) else ():
+        for index, group in enumerate(groups if isinstance(groups, list) else ()):
+            found += [(event, index, inner) for inner in _own_in_group(group, spec, launch)]
+    return found
+
+
+def _own_in_group(group: Any, spec: AgentSpec, launch: Launch) -> list[int | None]:
+    if not isinstance(group, dict):
+        return []
+    hooks = group.get("hooks")
+    if not isinstance(hooks, list):
+        return [None] if _is_own(group, spec, launch) else []
+    own = [index for index, hook in enumerate(hooks) if _is_own(hook, spec, launch)]
+    return [None] if own and len(own) == len(hooks) else list(own)
+
+
+def _is_own(hook: Any, spec: AgentSpec, launch: Launch) -> bool:
+    if not isinstance(hook, dict):
+        return False
+    words = _words(hook.get("command"), hook.get("args"))
+    return len(words) == 3 and words[1] == spec.name and PurePath(words[0]).name == PurePath(launch.emit).name
+
+
+def _words(command: Any, args: Any) -> list[str]:
+    if isinstance(command, list):
+        return [str(word) for word in command]
+    if isinstance(args, list):
+        return [str(word) for word in (command, *args)]
+    try:
+        return shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        return []
+
+
+# MCP server
+
+
+def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
+    assert spec.mcp is not None
+    _require_readable(draft, spec.mcp.format)
+    path = (*spec.mcp.table, SERVER_KEY)
+    entry = fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": launch.env})
+    existing = _get(draft.text, spec.mcp.format, path)
+    if existing is not None and not isinstance(existing, dict):
+        raise EditError(f"{'.'.join(path)} holds something else than a server; rename or delete it")
+    merged = entry if existing is None else _merged(existing, entry, draft.trace.entries.get(spec.name, {}))
+    draft.trace.entries[spec.name] = entry
+    if merged == existing:
+        return
+    if spec.mcp.format == "toml":
+        _set_table(draft, path, merged, existing is None)
+    elif existing is None:
+        _insert(draft, path, merged)
+    else:
+        draft.text = jsonedit.replace(draft.text, path, merged)
+    draft.notes.append((f"{'add' if existing is None else 'update'} MCP server", SERVER_KEY))
+
+
+def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
+    assert spec.mcp is not None
+    path = (*spec.mcp.table, SERVER_KEY)
+    if _get(draft.text, spec.mcp.format, path) is None:
+        return
+    if spec.mcp.format == "toml":
+        drop_table(draft, path)
+    else:
+        _remove(draft, path)
+    draft.notes.append(("remove MCP server", SERVER_KEY))
+
+
+def fill(template: Any, values: dict[str, Any]) -> Any:
+    """Fill a template: "{name}" becomes the value; a tuple is spliced into a list, empty ones left out."""
+    if isinstance(template, dict):
+        filled = {key: fill(item, values) for key, item in template.items()}
+        return {key: item for key, item in filled.items() if item is not None and item != {}}
+    if isinstance(template, list):
+        parts = [fill(item, values) for item in template]
+        return [word for part in parts for word in (part if isinstance(part, tuple) else (part,))]
+    if isinstance(template, str) and template[:1] == "{" and template[-1:] == "}":
+        return values[template[1:-1]]
+    return template
+
+
+def _merged(existing: dict[str, Any], ours: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Ours over what is there: what the user added stays, what we once wrote and no longer want goes."""
+    gone = {key for key, value in before.items() if key not in ours and existing.get(key) == value}
+    merged = {key: value for key, value in existing.items() if key not in gone}
+    for key, value in ours.items():
+        old = existing.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = _merged(old, value, before.get(key, {})) if both and old is not None else value
+    return merged
+
+
+def _require_readable(draft: Draft, form: str) -> None:
+    if form != "toml" and not jsonedit.is_blank(draft.text):
+        jsonedit.scan(draft.text)
+    if form == "json":
+        jsonedit.require_strict(draft.text)
+
+
+def _get(text: str, form: str, path: tuple[str, ...]) -> Any:
+    if form == "toml":
+        return tomledit.get(text, path)
+    return None if jsonedit.is_blank(text) else jsonedit.get(text, path)
+
+
+# Hooks
+
+
+def wanted_groups(spec: AgentSpec, launch: Launch) -> dict[str, dict[str, Any]]:
+    """Return the group to install for each event."""
+    events = {name: event for name, event in spec.events.items() if event.install}
+    return {name: _group(spec, launch, name, event) for name, event in events.items()}
+
+
+def _group(spec: AgentSpec, launch: Launch, name: str, event: EventSpec) -> dict[str, Any]:
+    assert spec.hooks is not None
+    values = {
+        "emit": launch.emit,
+        "emit_args": (spec.name, name),
+        "emit_line": emit_line(launch, spec, name),
+        "timeout": event.timeout,
+        "matcher": event.matcher,
+    }
+    group: dict[str, Any] = fill(spec.hooks.group, values)
+    return group
+
+
+def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
+    assert spec.hooks is not None
+    _require_readable(draft, spec.hooks.format)
+    table, wanted = spec.hooks.table, wanted_groups(spec, launch)
+    own = own_hooks(draft.text, spec, launch)
+    kept = {spot[0]: spot for spot in reversed(own) if spot[0] in wanted}
+    for spot in reversed(own):
+        if kept.get(spot[0]) == spot:
+            _update_hook(draft, spec, spot, wanted[spot[0]])
+        else:
+            _remove(draft, _hook_path(spec, spot))
+            draft.notes.append(("remove hook", spot[0]))
+    for event in wanted:
+        if event not in kept:
+            groups = None if jsonedit.is_blank(draft.text) else jsonedit.get(draft.text, (*table, event))
+            index = len(groups) if isinstance(groups, list) else 0
+            _insert(draft, (*table, event, index), wanted[event])
+            draft.notes.append(("add hook", event))
+
+
+def _update_hook(
+    draft: Draft, spec: AgentSpec, spot: tuple[str, int, int | None], group: dict[str, Any]
+) -> None:
+    assert spec.hooks is not None
+    path = _hook_path(spec, spot)
+    existing = jsonedit.get(draft.text, path)
+    ours = group if spot[2] is None else group["hooks"][0]
+    owned = {key: value for key, value in existing.items() if key in spec.hooks.group}
+    merged = _merged(existing, ours, owned)
+    if merged != existing:
+        draft.text = jsonedit.replace(draft.text, path, merged)
+        draft.notes.append(("update hook", spot[0]))
+
+
+def _unwire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
+    for spot in reversed(own_hooks(draft.text, spec, launch)):
+        _remove(draft, _hook_path(spec, spot))
+        draft.notes.append(("remove hook", spot[0]))
+
+
+def _hook_path(spec: AgentSpec, spot: tuple[str, int, int | None]) -> tuple[str | int, ...]:
+    assert spec.hooks is not None
+    event, group, inner = spot
+    return (*spec.hooks.table, event, group, *(() if inner is None else ("hooks", inner)))
+
+
+# Text surgery that keeps the trace
+
+
+def _insert(draft: Draft, path: tuple[str | int, ...], value: Any) -> None:
+    if jsonedit.is_blank(draft.text):
+        draft.text = jsonedit.add_root(draft.text)
+        draft.trace.created.append(())
+    data = jsonedit.get(draft.text, ())
+    for depth in range(len(path)):
+        inner = jsonedit.inside(draft.text, path[:depth])
+        if inner is None:
+            draft.trace.created.append(path[:depth])
+        elif not inner.strip() and path[:depth] not in draft.trace.created:
+            draft.trace.empty[json.dumps(path[:depth])] = inner
+    after = jsonedit.insert(draft.text, path, value)
+    _check(after, _with(data, path, value), path)
+    draft.text = after
+
+
+def _remove(draft: Draft, path: tuple[str | int, ...]) -> None:
+    while True:
+        above = path[:-1]
+        data = jsonedit.get(draft.text, ())
+        after = jsonedit.remove(draft.text, path, draft.trace.empty.get(json.dumps(above), ""))
+        _check(after, _without(data, path), path)
+        draft.text = after
+        if above not in draft.trace.created or (jsonedit.inside(after, above) or "").strip():
+            return
+        if not above:
+            draft.text = jsonedit.drop_root(after)
+            return
+        path = above
+
+
+def _with(data: Any, path: tuple[str | int, ...], value: Any) -> Any:
+    """The data with a value added at the path: new containers along it, the rest shared."""
+    if not path:
+        return value
+    key = path[0]
+    if isinstance(key, int):
+        items = list(data or ())
+        items[key : key + 1] = [_with(items[key] if key < len(items) else None, path[1:], value)]
+        return items
+    return {**(data or {}), key: _with((data or {}).get(key), path[1:], value)}
+
+
+def _without(data: Any, path: tuple[str | int, ...]) -> Any:
+    """The data without the value at the path."""
+    key = path[0]
+    if len(path) > 1:
+        return _with(data, (key,), _without(data[key], path[1:]))
+    if isinstance(key, int):
+        return [*data[:key], *data[key + 1 :]]
+    return {name: item for name, item in data.items() if name != key}
+
+
+def _check(text: str, expected: Any, path: tuple[str | int, ...]) -> None:
+    if jsonedit.scan(text).value != expected:
+        raise EditError(f"{'.'.join(map(str, path))} cannot be changed safely; change it by hand")
+
+
+def _set_table(draft: Draft, path: tuple[str, ...], table: dict[str, Any], new: bool) -> None:
+    if not new:
+        draft.text = tomledit.replace(draft.text, path, table)
+        return
+    after = tomledit.append(draft.text, path, table)
+    draft.trace.tables[json.dumps(path)] = after[len(draft.text) :]
+    draft.text = after
+
+
+def set_table(draft: Draft, path: tuple[str, ...], table: dict[str, Any]) -> bool:
+    """Put a TOML table in or bring it up to date; tell whether the text changed. Raises EditError."""
+    existing = tomledit.get(draft.text, path)
+    if existing == table:
+        return False
+    _set_table(draft, path, table, existing is None)
+    return True
+
+
+def drop_table(draft: Draft, path: tuple[str, ...]) -> None:
+    """Take a TOML table out. Raises EditError."""
+    draft.text = tomledit.remove(draft.text, path, draft.trace.tables.pop(json.dumps(path), ""))
