@@ -103,13 +103,13 @@ def clean(text: str) -> str:
     return _joined(kept).strip(" \t")
 
 
-_CODE_SPAN = re.compile(r"(`+[^`]+`+)|([^`]+)")
+_CODE_SPAN = re.compile(r"(`{1,3}[^`]+`{1,3})|([^`]+)")
 
 
 def _unemphasised(text: str) -> str:
     text = re.sub(r"\*\*(.+?)\*\*", r"\1", text).replace("**", "")
     text = re.sub(r"(?<![\w*])\*(?!\s|\*)([^*]+?)\*(?![\w*])", r"\1", text)
-    return re.sub(r"(?<!!)\[([^\]\[]+)\]\([^)\s]+\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^\]\[]+)\]\([^)\s]{1,500}\)", r"\1", text)
 
 
 def _joined(parts: Iterable[str]) -> str:
