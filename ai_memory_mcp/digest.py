@@ -187,10 +187,11 @@ def _outcome(last: str) -> tuple[str, ...]:
 def _done(answers: Sequence[str], recaps: Sequence[str]) -> tuple[str, ...]:
     """Return what was done in the agent's words: the lists of its closing summary, newest summary first."""
     recent = list(answers[-RECENT_ANSWERS:])[::-1]
-    told = [items for items in map(_told, recent) if items]
+    opening = normal(" ".join(_outcome(answers[-1]))) if answers else ""
+    told = [items for message in recent if (items := _told(message, opening))]
     items = [item for part in told[: 1 if told and len(told[0]) > 2 else 2] for item in part]
     if len(items) < 3:
-        items += [item for recap in recaps[-1:] for item in _told(recap)]
+        items += [item for recap in recaps[-1:] for item in _told(recap, "")]
     return distinct(items, DONE_ITEMS)
 
 
@@ -200,11 +201,14 @@ def _others(texts: Sequence[str], said: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if normal(text) not in known)
 
 
-def _told(message: str) -> list[str]:
+def _told(message: str, known: str) -> list[str]:
+    """Return what a message tells was done: list items under their heading, and headed paragraphs not yet `known`."""
     found: list[str] = []
     for part in sections(message):
-        if words.topic_of(part) != "done" or not part.items:
+        if words.topic_of(part) != "done":
             continue
+        if part.heading and part.paragraphs and normal(part.paragraphs[0]) not in known:
+            found.append(clip(f"{part.heading}: {part.paragraphs[0]}", DONE_ITEM_LIMIT))
         named = part.heading and normal(part.heading) not in (
             "summary",
             "changes",
@@ -301,11 +305,14 @@ def _summary(compiled: Digest) -> str:
         parts.append("Last asked: " + compiled.turns[-1].prompt)
     told = " ".join(compiled.outcome) or "; ".join(compiled.done[:4])
     if compiled.interrupted:
-        parts.append("The session ended in the middle of the work.")
+        parts.append("The session ended before the last request was answered.")
+    if compiled.interrupted and told:
+        parts.append("Before that: " + clip(told, 400))
     elif told:
         parts.append("Outcome: " + clip(told, 550))
     if compiled.commits:
-        parts.append("Committed: " + clip("; ".join(compiled.commits[-5:]), 250) + ".")
+        parts.append("Committed: " + clip("; ".join(compiled.commits[-5:]), 250))
     if compiled.runs:
-        parts.append("Last results: " + clip("; ".join(result_of(run, plain=True) for run in compiled.runs[-3:]), 250) + ".")  # fmt: skip
+        told = "; ".join(result_of(run, plain=True).rstrip(".") for run in compiled.runs[-3:])
+        parts.append(f"Last results: {clip(told, 250)}.")
     return clip("\n".join(parts), SUMMARY_LIMIT)

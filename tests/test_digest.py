@@ -252,6 +252,34 @@ def test_a_chinese_session_stays_chinese() -> None:
     assert "登录" in slug(found.headline)
 
 
+def test_headed_paragraphs_and_tables_of_the_closing_message_are_kept() -> None:
+    play = Play().ask("Why does the nightly job fail, and can you fix it?")
+    play.tell(
+        "## Summary\nThe job works again.\n\n## Root cause\nThe lock file was never removed.\n\n"
+        "| File | Change |\n|---|---|\n| `job.py` | removes the lock |\n\n## Verified\n```\nok\n```\n"
+    )
+    found = play.digest()
+    assert found.outcome == ("The job works again.",)
+    assert found.done == (
+        "Root cause: The lock file was never removed.",
+        "Root cause: `job.py` - removes the lock",
+    )
+
+
+def test_the_request_inside_an_issue_tag_is_the_goal() -> None:
+    text = "I've uploaded a repository to /repo. Consider this:\n<pr_description>\n# Parser drops the last line\n\nWhen …\n</pr_description>\nImplement it."
+    assert Play().ask(text).digest().headline == "Parser drops the last line"
+
+
+def test_an_offer_that_nobody_answered_stays_open() -> None:
+    play = (
+        Play()
+        .ask("Back off on reconnects")
+        .tell("Done. It backs off now. If you want, I can also add a metric. If you have questions, ask.")
+    )
+    assert play.digest().open_questions == ("If you want, I can also add a metric.",)
+
+
 def test_yes_and_continue_are_not_goals_and_later_requests_are_the_course() -> None:
     play = (
         Play()
