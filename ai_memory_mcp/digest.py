@@ -35,6 +35,7 @@ TITLE_LIMIT = 80
 GOAL_LIMIT = 4_000
 MESSAGE_LIMIT = 4_000
 OUTCOME_LIMIT = 900
+REMARK = 200  # characters below which a closing message may be a remark on the one before
 DONE_ITEM_LIMIT = 500
 DONE_ITEMS = 14
 RECENT_ANSWERS = 4  # closing messages looked at when the last one is only a remark
@@ -66,7 +67,7 @@ def digest(session: Session, observations: Sequence[Observation]) -> Digest:
         headline=words.headline(goal, TITLE_LIMIT) if goal else _untitled(commits, files),
         prompts=tuple(dict.fromkeys(clip(text, GOAL_LIMIT) for text in said)),
         turns=turns,
-        outcome=_outcome(last),
+        outcome=_outcome_of(_closing(observations) or answers[-1:]),
         done=_others(_done(answers, recaps), [*findings, *decided]),
         commits=commits,
         acts=evidence.acts(observations),
@@ -165,6 +166,26 @@ def _unreturned(observations: Sequence[Observation]) -> list[str]:
 
 
 # --- what came of it ---
+
+
+def _closing(observations: Sequence[Observation]) -> list[str]:
+    """Return the answers of the last turn: more than one where a hook sent the agent back to work."""
+    found: list[str] = []
+    for seen in observations:
+        if is_real_prompt(seen):
+            found = []
+        elif _answers(seen) and seen.text:
+            found.append(seen.text)
+    return found
+
+
+def _outcome_of(closing: Sequence[str]) -> tuple[str, ...]:
+    """Return the outcome by the last answer; where that is a mere remark, what the answers before it came to stands first."""
+    told = _outcome(closing[-1]) if closing else ()
+    if sum(map(len, told)) >= REMARK:
+        return told
+    earlier = [clip(opening[0], 280) for message in closing[-3:-1] if (opening := _outcome(message))]
+    return distinct([*earlier, *told], FIELD_ITEMS)
 
 
 def _outcome(last: str) -> tuple[str, ...]:

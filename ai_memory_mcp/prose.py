@@ -81,7 +81,7 @@ _OPENER = re.compile(
     re.I,
 )
 _NOISE = re.compile(
-    r"^(?:(?:all )?done|perfect|great|excellent|success|完成|好的|fixed|complete|completed|finished|(?:the |this )?task is (?:now )?complete\w*|i have (?:fully |now )?completed the task|everything (?:is )?(?:done|works?|working)"
+    r"^(?:(?:all )?done|perfect|great|excellent|success|完成|好的|fixed|complete|completed|finished|(?:the |this |your )?\w+ is (?:now |fully )?complete\w*|i have (?:fully |now )?completed the task|everything (?:is )?(?:done|works?|working)"
     r"|(?:here(?:'|’)?s|here is|below is) (?:a |the |my |what )?[^.]{0,50}|let me know [^.]*|i hope [^.]*|feel free [^.]*|happy to [^.]*|if you (?:have|need)[^.?]*|if you(?:'|’)?d? (?:want|would like|like)(?!.*\bi(?: can| could| will|(?:'|’)ll)\b)[^.?]*|please let me know[^.]*|summary|以下是[^。]{0,20}|如有[^。]*)[.!:。：！]*$",
     re.I,
 )
@@ -158,7 +158,8 @@ def sections(text: str) -> tuple[Section, ...]:
 
     def close() -> None:
         kept_items = tuple(dict.fromkeys(c for item in items if (c := clean(item))))
-        kept = tuple(c for paragraph in paragraphs if (c := clean(paragraph)))
+        # A line that merely announces the list under it ("with the following:") tells nothing by itself.
+        kept = tuple(c for p in paragraphs if (c := clean(p)) and not c.endswith((":", "：")))
         if kept_items or kept:
             done.append(Section(heading, kept_items, kept))
 

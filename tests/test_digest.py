@@ -271,6 +271,19 @@ def test_the_request_inside_an_issue_tag_is_the_goal() -> None:
     assert Play().ask(text).digest().headline == "Parser drops the last line"
 
 
+def test_a_remark_after_the_summary_does_not_hide_what_was_done() -> None:
+    play = (
+        Play().ask("Add multiply() with a test").tell("I've added `multiply` with a test and committed both.")
+    )
+    play.ask("Stop hook feedback:\n[x]: untracked files").tell("The ignore file was already right.").end()
+    found = play.digest()
+    assert found.outcome == (
+        "Added `multiply` with a test and committed both.",
+        "The ignore file was already right.",
+    )
+    assert len(found.turns) == 1
+
+
 def test_an_offer_that_nobody_answered_stays_open() -> None:
     play = (
         Play()
