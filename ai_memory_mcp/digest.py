@@ -35,6 +35,7 @@ TITLE_LIMIT = 80
 GOAL_LIMIT = 4_000
 MESSAGE_LIMIT = 4_000
 OUTCOME_LIMIT = 900
+REMARK = 200  # characters below which a closing message may be a remark on the one before
 DONE_ITEM_LIMIT = 500
 DONE_ITEMS = 14
 RECENT_ANSWERS = 4  # closing messages looked at when the last one is only a remark
@@ -66,7 +67,7 @@ def digest(session: Session, observations: Sequence[Observation]) -> Digest:
         headline=words.headline(goal, TITLE_LIMIT) if goal else _untitled(commits, files),
         prompts=tuple(dict.fromkeys(clip(text, GOAL_LIMIT) for text in said)),
         turns=turns,
-        outcome=_outcome(last),
+        outcome=_outcome_of(_closing(observations) or answers[-1:]),
         done=_others(_done(answers, recaps), [*findings, *decided]),
         commits=commits,
         acts=evidence.acts(observations),
@@ -161,6 +162,26 @@ def _unreturned(observations: Sequence[Observation]) -> list[str]:
 # --- what came of it ---
 
 
+def _closing(observations: Sequence[Observation]) -> list[str]:
+    """Return the answers of the last turn: more than one where a hook sent the agent back to work."""
+    found: list[str] = []
+    for seen in observations:
+        if is_real_prompt(seen):
+            found = []
+        elif _answers(seen) and seen.text:
+            found.append(seen.text)
+    return found
+
+
+def _outcome_of(closing: Sequence[str]) -> tuple[str, ...]:
+    """Return the outcome by the last answer; where that is a mere remark, what the answers before it came to stands first."""
+    told = _outcome(closing[-1]) if closing else ()
+    if sum(map(len, told)) >= REMARK:
+        return told
+    earlier = [clip(opening[0], 280) for message in closing[-3:-1] if (opening := _outcome(message))]
+    return distinct([*earlier, *told], FIELD_ITEMS)
+
+
 def _outcome(last: str) -> tuple[str, ...]:
     """Return the opening of the last message: its paragraphs before the lists, without what is ahead."""
     kept: list[str] = []
@@ -181,10 +202,11 @@ def _outcome(last: str) -> tuple[str, ...]:
 def _done(answers: Sequence[str], recaps: Sequence[str]) -> tuple[str, ...]:
     """Return what was done in the agent's words: the lists of its closing summary, newest summary first."""
     recent = list(answers[-RECENT_ANSWERS:])[::-1]
-    told = [items for items in map(_told, recent) if items]
+    opening = normal(" ".join(_outcome(answers[-1]))) if answers else ""
+    told = [items for message in recent if (items := _told(message, opening))]
     items = [item for part in told[: 1 if told and len(told[0]) > 2 else 2] for item in part]
     if len(items) < 3:
-        items += [item for recap in recaps[-1:] for item in _told(recap)]
+        items += [item for recap in recaps[-1:] for item in _told(recap, "")]
     return distinct(items, DONE_ITEMS)
 
 
@@ -194,11 +216,14 @@ def _others(texts: Sequence[str], said: Sequence[str]) -> tuple[str, ...]:
     return tuple(text for text in texts if normal(text) not in known)
 
 
-def _told(message: str) -> list[str]:
+def _told(message: str, known: str) -> list[str]:
+    """Return what a message tells was done: list items under their heading, and headed paragraphs not yet `known`."""
     found: list[str] = []
     for part in sections(message):
-        if words.topic_of(part) != "done" or not part.items:
+        if words.topic_of(part) != "done":
             continue
+        if part.heading and part.paragraphs and normal(part.paragraphs[0]) not in known:
+            found.append(clip(f"{part.heading}: {part.paragraphs[0]}", DONE_ITEM_LIMIT))
         named = part.heading and normal(part.heading) not in (
             "summary",
             "changes",
@@ -286,11 +311,14 @@ def _summary(compiled: Digest) -> str:
         parts.append("Last asked: " + compiled.turns[-1].prompt)
     told = " ".join(compiled.outcome) or "; ".join(compiled.done[:4])
     if compiled.interrupted:
-        parts.append("The session ended in the middle of the work.")
+        parts.append("The session ended before the last request was answered.")
+    if compiled.interrupted and told:
+        parts.append("Before that: " + clip(told, 400))
     elif told:
         parts.append("Outcome: " + clip(told, 550))
     if compiled.commits:
-        parts.append("Committed: " + clip("; ".join(compiled.commits[-5:]), 250) + ".")
+        parts.append("Committed: " + clip("; ".join(compiled.commits[-5:]), 250))
     if compiled.runs:
-        parts.append("Last results: " + clip("; ".join(result_of(run, plain=True) for run in compiled.runs[-3:]), 250) + ".")  # fmt: skip
+        told = "; ".join(result_of(run, plain=True).rstrip(".") for run in compiled.runs[-3:])
+        parts.append(f"Last results: {clip(told, 250)}.")
     return clip("\n".join(parts), SUMMARY_LIMIT)

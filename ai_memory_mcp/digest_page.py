@@ -172,7 +172,7 @@ def _about(compiled: Digest, session: Session) -> str:
 def _summary(compiled: Digest) -> str:
     told = compiled.outcome[0] if compiled.outcome else compiled.done[0] if compiled.done else ""
     if compiled.interrupted:
-        told = f"Interrupted: {compiled.headline}"
+        told = f"Interrupted: {compiled.turns[-1].prompt if compiled.turns else compiled.headline}"
     return clip(" ".join(defuse(told or compiled.headline).split()), SUMMARY_LIMIT)
 
 

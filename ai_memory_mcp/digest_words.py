@@ -45,7 +45,7 @@ _AHEAD = re.compile(
 )
 _QUESTION = re.compile(r"[?？]\s*[\"')）]*$")
 _RHETORIC = re.compile(r"^(?:why|how|what|sound good|make sense|right|ok|ready)\W*[?？]$", re.I)
-_UNRESOLVED = re.compile(r"\b(?:not sure|unsure|unclear|please (?:confirm|decide|advise)|up to you|your call|waiting (?:for|on) (?:you|your))\b|请确认|需要你|不确定", re.I)  # fmt: skip
+_UNRESOLVED = re.compile(r"^if you(?:'|’)?d? (?:want|would like|like|prefer)\b|\b(?:not sure|unsure|unclear|please (?:confirm|decide|advise)|up to you|your call|waiting (?:for|on) (?:you|your))\b|请确认|需要你|不确定", re.I)  # fmt: skip
 
 
 def topic_of(section: Section) -> Topic:

@@ -346,7 +346,7 @@ _BUILT_IN = re.compile(
 
 def spoken(text: str) -> str:
     """Return a prompt without the blocks that programs put around a person's words."""
-    return _WRAPPED.sub("", text).strip()
+    return (_WRAPPED.sub("", text) if "</" in text else text).strip()
 
 
 def is_real_prompt(observation: Observation) -> bool:

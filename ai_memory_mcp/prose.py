@@ -81,8 +81,8 @@ _OPENER = re.compile(
     re.I,
 )
 _NOISE = re.compile(
-    r"^(?:(?:all )?done|perfect|great|excellent|success|完成|好的|fixed|complete|completed|finished|(?:the |this )?task is (?:now )?complete\w*|i have (?:fully |now )?completed the task|everything (?:is )?(?:done|works?|working)"
-    r"|(?:here(?:'|’)?s|here is|below is) (?:a |the |my |what )?[^.]{0,50}|let me know [^.]*|i hope [^.]*|feel free [^.]*|happy to [^.]*|if you (?:have|need|want|would like)[^.?]*|please let me know[^.]*|summary|以下是[^。]{0,20}|如有[^。]*)[.!:。：！]*$",
+    r"^(?:(?:all )?done|perfect|great|excellent|success|完成|好的|fixed|complete|completed|finished|(?:the |this |your )?\w+ is (?:now |fully )?complete\w*|i have (?:fully |now )?completed the task|everything (?:is )?(?:done|works?|working)"
+    r"|(?:here(?:'|’)?s|here is|below is) (?:a |the |my |what )?[^.]{0,50}|let me know [^.]*|i hope [^.]*|feel free [^.]*|happy to [^.]*|if you (?:have|need)[^.?]*|if you(?:'|’)?d? (?:want|would like|like)(?!.*\bi(?: can| could| will|(?:'|’)ll)\b)[^.?]*|please let me know[^.]*|summary|以下是[^。]{0,20}|如有[^。]*)[.!:。：！]*$",
     re.I,
 )
 _PRAISE = re.compile(r"\b(?:production[- ]ready|robust and|elegant|beautifully|flawless\w*|comprehensive and|state[- ]of[- ]the[- ]art|successfully|perfectly)\s+", re.I)  # fmt: skip
@@ -103,13 +103,13 @@ def clean(text: str) -> str:
     return _joined(kept).strip(" \t")
 
 
-_CODE_SPAN = re.compile(r"(`+[^`]+`+)|([^`]+)")
+_CODE_SPAN = re.compile(r"(`{1,3}[^`]+`{1,3})|([^`]+)")
 
 
 def _unemphasised(text: str) -> str:
     text = re.sub(r"\*\*(.+?)\*\*", r"\1", text).replace("**", "")
     text = re.sub(r"(?<![\w*])\*(?!\s|\*)([^*]+?)\*(?![\w*])", r"\1", text)
-    return re.sub(r"(?<!!)\[([^\]\[]+)\]\([^)\s]+\)", r"\1", text)
+    return re.sub(r"(?<!!)\[([^\]\[]+)\]\([^)\s]{1,500}\)", r"\1", text)
 
 
 def _joined(parts: Iterable[str]) -> str:
@@ -151,14 +151,15 @@ _CHECKED = re.compile(r"^\[(?P<mark>[ xX])\]\s+")
 
 @lru_cache(maxsize=512)
 def sections(text: str) -> tuple[Section, ...]:
-    """Return a message as sections. Code blocks and tables are left out; nested items join the item above them."""
+    """Return a message as sections. Code blocks are left out; table rows are items; nested items join the item above them."""
     body = _CODE_BLOCK.sub("", re.sub(r"<analysis>.*?</analysis>|</?summary>", "", text, flags=re.S))
     done: list[Section] = []
     heading, items, paragraphs, open_item = "", list[str](), list[str](), False
 
     def close() -> None:
         kept_items = tuple(dict.fromkeys(c for item in items if (c := clean(item))))
-        kept = tuple(c for paragraph in paragraphs if (c := clean(paragraph)))
+        # A line that merely announces the list under it ("with the following:") tells nothing by itself.
+        kept = tuple(c for p in paragraphs if (c := clean(p)) and not c.endswith((":", "：")))
         if kept_items or kept:
             done.append(Section(heading, kept_items, kept))
 
@@ -177,7 +178,10 @@ def sections(text: str) -> tuple[Section, ...]:
         elif not line.strip():
             open_item = open_item and number + 1 < len(lines) and lines[number + 1].startswith("  ")
             paragraphs.append("")
-        elif line.lstrip().startswith(("|", "---", "===", "***")):
+        elif line.lstrip().startswith("|"):
+            items += _row(line, lines[number + 1] if number + 1 < len(lines) else "")
+            open_item = False
+        elif line.lstrip().startswith(("---", "===", "***")):
             continue
         elif open_item and line[:1] in " \t":
             items[-1] += " " + line.strip()
@@ -186,6 +190,13 @@ def sections(text: str) -> tuple[Section, ...]:
             paragraphs[-1:] = [f"{paragraphs[-1]} {line.strip()}".strip()] if paragraphs else [line.strip()]
     close()
     return tuple(done)
+
+
+def _row(line: str, following: str) -> list[str]:
+    """Return a table row as an item; the header and the line under it are none."""
+    cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+    ruled = re.compile(r"\s*\|?[\s:|-]*-[\s:|-]*$")
+    return [] if ruled.match(line) or ruled.match(following) else [" - ".join(cell for cell in cells if cell)]
 
 
 def _heading_of(line: str, following: str) -> str:

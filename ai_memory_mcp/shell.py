@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 PARSE_LIMIT = 4_000  # characters of a command that are looked at; what matters stands in front
@@ -99,7 +100,8 @@ _PURPOSES: tuple[tuple[Purpose, re.Pattern[str]], ...] = (
 )
 
 
-def steps(command: str) -> list[Step]:
+@lru_cache(maxsize=4096)
+def steps(command: str) -> tuple[Step, ...]:
     """Return the simple commands of a command line, wrappers (`sudo`, `uv run`, `bash -lc '…'`, `X=1`) taken off."""
     found: list[Step] = []
     for words, piped in _split(_HEREDOC.sub(r" <<\2\3", command[:PARSE_LIMIT])):
@@ -108,7 +110,7 @@ def steps(command: str) -> list[Step]:
             found += steps(bare[2])
         elif bare:
             found.append(Step(tuple(bare), piped))
-    return found
+    return tuple(found)
 
 
 def _split(command: str) -> list[tuple[list[str], bool]]:

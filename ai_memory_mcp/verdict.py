@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ai_memory_mcp import shell
 
 SCAN_LIMIT = 20_000  # characters looked at: head and tail
+COUNT_LIMIT = 8_000  # characters at the end of an output, where runners sum up
 WIDE = 600  # characters of a line that are looked at
 LINE_LIMIT = 240  # characters of an error line
 
@@ -48,7 +49,7 @@ _NOT_FAILURE = re.compile(r"^(?:error: 0\b|FAIL: 0|FAILED: 0|errors?: 0\b|ERROR:
 
 _COUNTS: tuple[re.Pattern[str], ...] = (
     re.compile(r"^test result: \w+\. (?P<passed>\d+) passed; (?P<failed>\d+) failed", re.M),  # cargo, one per binary
-    re.compile(r"^\s*Tests:?\s+(?=.*\d+ (?:passed|failed))(?:.*?(?P<failed>\d+) failed)?(?:.*?(?P<passed>\d+) passed)?", re.M),
+    re.compile(r"^[ \t]*Tests:?[ \t]+(?=.*\d+ (?:passed|failed))(?:.*?(?P<failed>\d+) failed)?(?:.*?(?P<passed>\d+) passed)?", re.M),
     re.compile(r"^=* ?(?=.*\d+ (?:passed|failed|error).*\bin [\d.:]+ ?s)(?:.*?(?P<failed>\d+) failed)?(?:.*?(?P<passed>\d+) passed)?(?:.*?(?P<errors>\d+) errors?)?", re.M),
     re.compile(r"Tests run: (?P<total>\d+), Failures: (?P<failed>\d+), Errors: (?P<errors>\d+)"),
     re.compile(r"^(?P<total>\d+) tests completed, (?P<failed>\d+) failed", re.M),
@@ -57,7 +58,7 @@ _COUNTS: tuple[re.Pattern[str], ...] = (
     re.compile(r"^OK \((?P<passed>\d+) tests?, ", re.M),
 )  # fmt: skip
 _UNITTEST = re.compile(r"^Ran (\d+) tests? in .*?^(OK|FAILED)\b(?: \(([^)]*)\))?", re.M | re.S)
-_MOCHA = re.compile(r"^\s*(\d+) (passing|failing)\b", re.M)
+_MOCHA = re.compile(r"^[ \t]*(\d+) (passing|failing)\b", re.M)
 _NODE = re.compile(r"^(?:#|ℹ) (pass|fail) (\d+)$", re.M)
 _GO = re.compile(r"^(ok|FAIL|--- FAIL:|--- PASS:)\s+(\S+)", re.M)
 
@@ -110,7 +111,7 @@ def count_tests(output: str) -> Counted | None:
 
     Known: pytest, unittest, cargo, jest, vitest, mocha, node, go (packages), maven, gradle, rspec, dotnet, phpunit.
     """
-    text = _scan(output)
+    text = _scan(output[-COUNT_LIMIT:])
     for number, pattern in enumerate(_COUNTS):
         found = list(pattern.finditer(text))
         if found:
@@ -141,25 +142,30 @@ def _worded(text: str) -> Counted | None:
     return Counted(marks.count("ok"), marks.count("FAIL")) if marks else None
 
 
+# In order of how much they say; where a pattern has no group, the whole line is taken.
 _BEST = (
     re.compile(r"^E\s{2,}(\S.*)"),
-    re.compile(r"^(FAILED \S+.*)"),
-    re.compile(r"^((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b.*)"),
-    re.compile(r"(error(?:\[\w+\])?: .*|.*error TS\d+: .*)"),
-    re.compile(r"^(.*: error: .*)"),
-    re.compile(r"^((?:thread '.*' panicked|panic: |fatal: |Error: |ERROR:? |--- FAIL: ).*)"),
-    re.compile(r"^(.*(?:command not found|No such file or directory|Permission denied|timed out).*)"),
+    re.compile(r"^FAILED \S+"),
+    re.compile(r"^(?:[\w.]{1,80}\.)?[A-Z]\w{0,60}(?:Error|Exception|Interrupt)\b"),
+    re.compile(r"\b(error(?:\[\w+\])?: .*)|\berror TS\d+: "),
+    re.compile(r"^(?:thread '.*' panicked|panic: |fatal: |Error: |ERROR:? |--- FAIL: )"),
+    re.compile(r"command not found|No such file or directory|Permission denied|timed out"),
 )
+_RAISED = 2  # of chained exceptions the last one is the one that was not handled
 _DULL = re.compile(r"^(?:Exit code:? ?-?\d+|Wall time.*|Output:|Chunk ID.*|Process exited.*|Original token.*|[-=_~*#\s.]*|npm (?:ERR!|error) (?:code|A complete log|Lifecycle).*|Total output lines.*)$", re.I)  # fmt: skip
 
 
 def error_line(output: str) -> str:
     """Return the one line that says best what went wrong ('' when there is none), cut to LINE_LIMIT."""
     lines = [line.strip() for line in _scan(output).splitlines()]
-    for pattern in _BEST:
-        hits = [match.group(1) for line in lines if (match := pattern.search(line)) and not line.endswith("Error:")]
+    for number, pattern in enumerate(_BEST):
+        hits = [
+            (match.lastindex and match.group(1)) or line
+            for line in lines
+            if (match := pattern.search(line)) and not line.endswith("Error:")
+        ]
         if hits:
-            return _cut(hits[-1] if "[A-Z]" in pattern.pattern else hits[0])
+            return _cut(hits[-1] if number == _RAISED else hits[0])
     erring = [line for line in lines if is_error_line(line) and not line.startswith("Traceback")]
     telling = [line for line in lines if not _DULL.match(line)]
     return _cut((erring or telling[-1:] or [""])[0])

@@ -244,6 +244,47 @@ def test_a_chinese_session_stays_chinese() -> None:
     assert "登录" in slug(found.headline)
 
 
+def test_headed_paragraphs_and_tables_of_the_closing_message_are_kept() -> None:
+    play = Play().ask("Why does the nightly job fail, and can you fix it?")
+    play.tell(
+        "## Summary\nThe job works again.\n\n## Root cause\nThe lock file was never removed.\n\n"
+        "| File | Change |\n|---|---|\n| `job.py` | removes the lock |\n\n## Verified\n```\nok\n```\n"
+    )
+    found = play.digest()
+    assert found.outcome == ("The job works again.",)
+    assert found.done == (
+        "Root cause: The lock file was never removed.",
+        "Root cause: `job.py` - removes the lock",
+    )
+
+
+def test_the_request_inside_an_issue_tag_is_the_goal() -> None:
+    text = "I've uploaded a repository to /repo. Consider this:\n<pr_description>\n# Parser drops the last line\n\nWhen …\n</pr_description>\nImplement it."
+    assert Play().ask(text).digest().headline == "Parser drops the last line"
+
+
+def test_a_remark_after_the_summary_does_not_hide_what_was_done() -> None:
+    play = (
+        Play().ask("Add multiply() with a test").tell("I've added `multiply` with a test and committed both.")
+    )
+    play.ask("Stop hook feedback:\n[x]: untracked files").tell("The ignore file was already right.").end()
+    found = play.digest()
+    assert found.outcome == (
+        "Added `multiply` with a test and committed both.",
+        "The ignore file was already right.",
+    )
+    assert len(found.turns) == 1
+
+
+def test_an_offer_that_nobody_answered_stays_open() -> None:
+    play = (
+        Play()
+        .ask("Back off on reconnects")
+        .tell("Done. It backs off now. If you want, I can also add a metric. If you have questions, ask.")
+    )
+    assert play.digest().open_questions == ("If you want, I can also add a metric.",)
+
+
 def test_yes_and_continue_are_not_goals_and_later_requests_are_the_course() -> None:
     play = Play().ask("hi").tell("Hello!").ask("Add caching to the price lookup.").tell("Cached with an LRU of 500.")
     play.ask("yes").tell("The cache is used in both callers.").ask("/compact").ask("No, use Redis instead of an LRU.")
@@ -326,8 +367,10 @@ def test_defused_text_holds_no_fence_of_ours() -> None:
 
 
 def long_session() -> Play:
-    play = Play().ask("Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is.")
-    for number in range(24):
+    play = Play().ask(
+        "Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is."
+    )
+    for number in range(40):
         play.use("Read", {"file_path": f"{CWD}/src/part{number}.py"}, {"file": {"content": "x = 1\n" * 200}})
         play.edit(f"src/part{number % 7}.py", "old\n" * 20, "new\n" * 20)
         failed = number % 3 == 0
@@ -346,7 +389,7 @@ def long_session() -> Play:
 def test_a_session_of_300_events_is_a_page_and_not_a_log() -> None:
     play = long_session()
     page = play.page()
-    assert len(play.events) > 180
+    assert len(play.events) >= 300
     assert len(page.body) < 7_000
     assert page.body.count("pytest") < 8
     assert "`Stream chunk 4`" in page.body
