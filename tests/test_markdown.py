@@ -83,11 +83,13 @@ def test_huge_and_hostile_files_are_read_quickly() -> None:
 
 def test_setting_a_key_leaves_every_other_byte_alone() -> None:
     text = (
-        "---\n# mine\ntitle:   'Old'   # why\nmood: !odd {a: 1}\n\ntags:\n- a\n- b\n\n# end\nlong: >\n  folded\n"
+        "---\n# mine\ntitle:   'Old'   # why\nmood: !odd {a: 1}\n\ntags:\n- a\n- b\n\n# end\n"
+        "long: >\n  folded\n"
         "  text\nlast: x\n---\n\nbody ---\n"
     )
     assert set_keys(text, {"title": "New: one", "tags": ["c"], "long": None, "added": True}) == (
-        '---\n# mine\ntitle: "New: one"   # why\nmood: !odd {a: 1}\n\ntags: [c]\n\n# end\nlast: x\nadded: true\n---\n'
+        '---\n# mine\ntitle: "New: one"   # why\nmood: !odd {a: 1}\n\ntags: [c]\n\n'
+        "# end\nlast: x\nadded: true\n---\n"
         "\nbody ---\n"
     )
     assert set_keys(text, {}) == text
@@ -176,14 +178,18 @@ def test_any_text_can_be_read_and_edited(text: str) -> None:
 
 def test_a_page_says_what_its_front_matter_says() -> None:
     page = read(
-        "---\nid: x1\ntitle: T\nkind: decision\ntags: [a, '#b']\npinned: true\ncreated: 2026-01-02T03:04:05+02:00\n"
+        "---\nid: x1\ntitle: T\nkind: decision\ntags: [a, '#b']\npinned: true\n"
+        "created: 2026-01-02T03:04:05+02:00\n"
         "updated: 2026-01-03\nsource: {agent: codex, session: s1}\nstatus: superseded\nsupersedes: [o]\n"
         "superseded_by: n\nentities: a, b\nexpires_at: 2027-01-01\nsummary: S\n---\nbody"
     )
     assert page == Page(
-        id="x1", path="notes/a.md", title="T", kind="decision", project="p", body="body", tags=("a", "b"), pinned=True,
-        created=datetime(2026, 1, 2, 1, 4, 5, tzinfo=timezone.utc), updated=datetime(2026, 1, 3, tzinfo=timezone.utc),
-        agent="codex", session="s1", status="superseded", supersedes=("o",), superseded_by="n", entities=("a", "b"),
+        id="x1", path="notes/a.md", title="T", kind="decision", project="p", body="body",
+        tags=("a", "b"), pinned=True,
+        created=datetime(2026, 1, 2, 1, 4, 5, tzinfo=timezone.utc),
+        updated=datetime(2026, 1, 3, tzinfo=timezone.utc),
+        agent="codex", session="s1", status="superseded", supersedes=("o",), superseded_by="n",
+        entities=("a", "b"),
         expires_at=datetime(2027, 1, 1, tzinfo=timezone.utc), summary="S",
     )  # fmt: skip
 
@@ -210,7 +216,8 @@ pages = st.builds(
     id=st.uuids().map(str), path=st.just("notes/a.md"), title=words.map(lambda s: "T" + s),
     kind=st.sampled_from(["note", "rule", "session"]), project=st.just("p"), body=words,
     tags=st.lists(words.filter(lambda s: s and not s.startswith("#"))).map(tuple), pinned=st.booleans(),
-    created=st.just(OLD), updated=st.just(NOW), agent=words, session=st.just("s1"), status=st.sampled_from(["current", "superseded"]),
+    created=st.just(OLD), updated=st.just(NOW), agent=words, session=st.just("s1"),
+    status=st.sampled_from(["current", "superseded"]),
     summary=words, expires_at=st.none() | st.just(NOW),
 )  # fmt: skip
 
@@ -241,11 +248,14 @@ def test_rewriting_a_page_keeps_the_keys_and_comments_of_others() -> None:
 def test_links_are_found_outside_code_only() -> None:
     body = (
         "[[One]] and [[two/Page|label]], [[Three#part]] ![[one.png]] [[ One ]] [[#here]] [[a\\|b]]\n"
-        '[x](rel/four.md) [y](<with space.md>) [z](five%20six.md#top "t") [w](https://example.org/no.md) [v](/no.md)\n'
-        "`[[code]]` ``a ` [[code]]`` ` [[open]]\n```\n[[code]]\n~~~\n```\n~~~~ md\n[[code]]\n~~~\n~~~~\n    [[indented]]\n"
+        '[x](rel/four.md) [y](<with space.md>) [z](five%20six.md#top "t") [w](https://example.org/no.md) '
+        "[v](/no.md)\n"
+        "`[[code]]` ``a ` [[code]]`` ` [[open]]\n```\n[[code]]\n~~~\n```\n~~~~ md\n"
+        "[[code]]\n~~~\n~~~~\n    [[indented]]\n"
     )
     assert links(body) == (
-        "One", "two/Page", "Three", "one.png", "a", "rel/four.md", "with space.md", "five six.md", "open", "indented",
+        "One", "two/Page", "Three", "one.png", "a", "rel/four.md", "with space.md", "five six.md",
+        "open", "indented",
     )  # fmt: skip
 
 
@@ -290,8 +300,10 @@ def test_a_page_path_has_one_form(given_path: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "/", "/etc/passwd", "\\\\host\\x.md", "C:\\a.md", "c:a.md", "a/../b.md", "..", "notes/", ".git/config",
-     "a/.hidden.md", ".md", "a/.md", "nul", "a/con.txt.md", "git~1/x.md", "a\0b.md", "a\nb.md", "a\u202eb.md", "a?.md",
+    ["", "/", "/etc/passwd", "\\\\host\\x.md", "C:\\a.md", "c:a.md", "a/../b.md", "..", "notes/",
+     ".git/config",
+     "a/.hidden.md", ".md", "a/.md", "nul", "a/con.txt.md", "git~1/x.md", "a\0b.md", "a\nb.md",
+     "a\u202eb.md", "a?.md",
      "a:b.md", "a./b.md", "a /b.md", "x" * 201, "\ud800.md", "字" * 90],
 )  # fmt: skip
 def test_unsafe_page_paths_are_refused(path: str) -> None:
