@@ -51,16 +51,15 @@ def private_dir(path: str | os.PathLike[str]) -> Path:
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
     """Replace a file in one step: readers see the old bytes or the new ones, never a part of them.
 
-    The folder must exist. `durable` also forces bytes and name to the disk before returning. Raises
-    StorageError, and then the old file is untouched and no temporary is left.
+    The folder must exist. With `durable` the bytes are on the disk before the name changes, so a power cut
+    leaves the old file or the new one too. Raises StorageError; then the old file is untouched and no
+    temporary is left.
     """
     target = os.fspath(path)
     temporary = os.path.join(os.path.dirname(target), f".{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
     try:
         _write_new(temporary, data, mode, durable)
         os.replace(temporary, target)
-        if durable:
-            _sync_folder(os.path.dirname(target) or ".")
     except OSError as error:
         raise storage_error("write", target, error) from error
     finally:
@@ -113,13 +112,3 @@ def _write_new(path: str, data: bytes, mode: int, durable: bool) -> None:
             left = left[file.write(left) :]
         if durable:
             os.fsync(file.fileno())
-
-
-def _sync_folder(folder: str) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; the rename is in the file system's own journal
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

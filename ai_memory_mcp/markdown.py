@@ -94,7 +94,7 @@ def _split(text: str) -> _Split:
 
 def _is_prose(block: str) -> bool:
     first = next((line for line in block.splitlines() if line.strip() and not line.startswith("#")), "")
-    return bool(first) and not re.match(r"[^\s:].*:(\s|$)|[{?&!]", first)
+    return bool(first) and not re.match(r"\s*[^\s:].*:(\s|$)|[{?&!]", first)
 
 
 def _load(block: str) -> tuple[Meta, str]:

@@ -27,8 +27,7 @@ from ai_memory_mcp.markdown import safe_path, slug
 
 if TYPE_CHECKING:
     from dulwich.index import ConflictedIndexEntry, IndexEntry
-    from dulwich.object_store import BaseObjectStore
-    from dulwich.objects import ObjectID, ShaFile
+    from dulwich.objects import ObjectID
     from dulwich.repo import Repo
 
 COMMITTER = "ai-memory"
@@ -80,7 +79,7 @@ class Change(NamedTuple):
 
 
 class ProjectWiki:
-    """The wiki of one project in `folder`; `locks` is the folder for its lock. Safe for concurrent processes."""
+    """The wiki of one project in `folder`, its lock in `locks`. Safe for concurrent processes."""
 
     def __init__(self, folder: Path, locks: Path, *, timeout: float = 30.0) -> None:
         self.folder = folder
@@ -170,7 +169,7 @@ class ProjectWiki:
             return _record(repo, edited, _by_hand(edited), "by hand", when), edited
 
     def _edited(self, repo: Repo, candidates: Iterable[str]) -> dict[str, bytes]:
-        trees, root = _Trees(repo.object_store), _root(repo, _head(repo))
+        trees, root = _Trees(repo), _root(repo, _head(repo))
         present = self._present(candidates)
         return {path: data for path, data in present if trees.blob(root, path) != _blob_id(data)}
 
@@ -257,7 +256,13 @@ class ProjectWiki:
 
     def _clean_up(self) -> None:
         """Remove what a killed process of ours left: git lock files and unfinished pages."""
-        for pattern in ("refs/heads/**/*.lock", "HEAD.lock", "objects/*/*.lock", "objects/tmp_pack_*"):
+        for pattern in (
+            "refs/heads/**/*.lock",
+            "HEAD.lock",
+            "objects/*/*.lock",
+            "objects/*/.*.tmp",
+            "objects/tmp_pack_*",
+        ):
             for left in self._git.glob(pattern):
                 left.unlink(missing_ok=True)
         index_lock = self._git / "index.lock"
@@ -292,10 +297,10 @@ class ProjectWiki:
         with self._repository() as repo:
             if _oid(bytes.fromhex(commit)) not in repo.object_store:
                 raise missing
-            found = _Trees(repo.object_store).blob(_root(repo, _oid(bytes.fromhex(commit))), path)
+            found = _Trees(repo).blob(_root(repo, _oid(bytes.fromhex(commit))), path)
             if found is None:
                 raise missing
-            return repo.object_store.get_raw(_oid(found))[1]
+            return _raw(repo, found)
 
     def refresh_git_index(self) -> bool:
         """Bring git's index up to the pages we committed, so that `git status` is clean; to be called when
@@ -401,18 +406,32 @@ def _blob_id(data: bytes) -> bytes:
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).digest()
 
 
+class _Object(NamedTuple):
+    """A git object to be stored."""
+
+    kind: str
+    data: bytes
+    sha: bytes
+
+
+def _add(new: list[_Object], kind: str, data: bytes) -> bytes:
+    sha = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).digest()
+    new.append(_Object(kind, data, sha))
+    return sha
+
+
 class _Trees:
     """The trees of a repository as lists of entries, each read once."""
 
-    def __init__(self, store: BaseObjectStore) -> None:
-        self._store = store
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
         self._read: dict[bytes, list[bytes]] = {}
 
     def entries(self, tree: bytes | None) -> list[bytes]:
         if tree is None:
             return []
         if tree not in self._read:
-            self._read[tree] = tree_entries(self._store.get_raw(_oid(tree))[1])
+            self._read[tree] = tree_entries(_raw(self._repo, tree))
         return self._read[tree]
 
     def child(self, tree: bytes | None, name: bytes, *, folder: bool) -> bytes | None:
@@ -431,7 +450,9 @@ class _Trees:
                 return None
         return self.child(tree, name, folder=False)
 
-    def graft(self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[ShaFile]) -> bytes | None:
+    def graft(
+        self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[_Object]
+    ) -> bytes | None:
         """Put blobs (path -> id, None removes) into a tree; only trees on their paths are made, into `new`.
 
         Gives the id of the resulting tree, None when it holds nothing.
@@ -452,15 +473,7 @@ class _Trees:
         if not changes:
             return tree
         raw = b"".join(patch_entries(self.entries(tree), changes))
-        return _add(new, 2, raw) if raw else None
-
-
-def _add(new: list[ShaFile], kind: int, raw: bytes) -> bytes:
-    from dulwich.objects import ShaFile
-
-    made = ShaFile.from_raw_string(kind, raw)
-    new.append(made)
-    return bytes.fromhex(made.id.decode())
+        return _add(new, "tree", raw) if raw else None
 
 
 def _oid(sha: bytes) -> ObjectID:
@@ -494,27 +507,28 @@ def _head(repo: Repo, *, strict: bool = True) -> ObjectID | None:
 def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
     if head is None:
         return None
-    commit = repo.object_store.get_raw(head)[1]
+    commit = _raw(repo, bytes.fromhex(head.decode()))
     return bytes.fromhex(commit[5:45].decode())  # a commit begins with "tree <id>\n"
 
 
 def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> str | None:
     """Commit pages onto the checked-out branch; starts again when git moved it meanwhile."""
-    new: list[ShaFile] = []
-    blobs = {os.fsencode(p): None if data is None else _add(new, 3, data) for p, data in pages.items()}
+    new: list[_Object] = []
+    blobs = {os.fsencode(p): None if data is None else _add(new, "blob", data) for p, data in pages.items()}
     deadline = time.monotonic() + _GIT_PATIENCE
     while True:
         head = _head(repo)
         root = _root(repo, head)
         fresh = list(new)
-        tree = _Trees(repo.object_store).graft(root, blobs, fresh)
+        tree = _Trees(repo).graft(root, blobs, fresh)
         if tree == root:
             return None
-        commit = _commit_object(tree or _add(fresh, 2, b""), head, message, author, when)
-        _store(repo, [*fresh, commit])
+        commit = _commit_data(tree or _add(fresh, "tree", b""), head, message, author, when)
+        made = _oid(_add(fresh, "commit", commit))
+        _store(repo, fresh)
         _mark_stale(repo, blobs)
-        if _advance(repo, head, commit.id, message, when):
-            return commit.id.decode()
+        if _advance(repo, head, made, message, when):
+            return made.decode()
         if time.monotonic() > deadline:
             raise StorageError(
                 f"Git holds the branch of {repo.path}. If no git command runs, remove the .lock file in "
@@ -523,7 +537,7 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
         time.sleep(0.02)
 
 
-def _commit_object(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> ShaFile:
+def _commit_data(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> bytes:
     from dulwich.objects import Commit
 
     commit = Commit()
@@ -534,7 +548,7 @@ def _commit_object(tree: bytes, parent: ObjectID | None, message: str, author: s
     commit.author_timezone = commit.commit_timezone = 0
     commit.encoding = None
     commit.message = message.replace("\0", "").rstrip().encode("utf-8", "replace") + b"\n"
-    return commit
+    return commit.as_raw_string()
 
 
 def _identity(author: str) -> bytes:
@@ -544,16 +558,41 @@ def _identity(author: str) -> bytes:
     return f"{name or COMMITTER} <{email}>".encode("utf-8", "replace")
 
 
-def _store(repo: Repo, objects: list[ShaFile]) -> None:
-    store = repo.object_store
+def _store(repo: Repo, objects: list[_Object]) -> None:
     if len(objects) > _PACK_AT_ONCE:
-        store.add_objects([(one, None) for one in {one.id: one for one in objects}.values()])
+        _store_packed(repo, objects)
         return
-    level = store.loose_compression_level
     for one in objects:
-        store.loose_compression_level = 0 if one.type_num == 2 and one.raw_length() > _BIG_TREE else level
-        store.add_object(one)
-    store.loose_compression_level = level
+        path = _loose_path(repo, one.sha)
+        if not path.exists():
+            level = 0 if one.kind == "tree" and len(one.data) > _BIG_TREE else 1
+            header = f"{one.kind} {len(one.data)}\0".encode()
+            files.private_dir(path.parent)
+            files.write_atomic(path, zlib.compress(header + one.data, level), mode=0o400, durable=True)
+
+
+def _store_packed(repo: Repo, objects: list[_Object]) -> None:
+    from dulwich.objects import ShaFile, object_class
+
+    made = {}
+    for one in objects:
+        kind = object_class(one.kind.encode())
+        assert kind is not None
+        made[one.sha] = ShaFile.from_raw_string(kind.type_num, one.data)
+    repo.object_store.add_objects([(one, None) for one in made.values()])
+
+
+def _loose_path(repo: Repo, sha: bytes) -> Path:
+    name = sha.hex()
+    return Path(repo.controldir(), "objects", name[:2], name[2:])
+
+
+def _raw(repo: Repo, sha: bytes) -> bytes:
+    """The bytes of an object. Loose ones are read here: dulwich would parse a tree twice on the way."""
+    try:
+        return zlib.decompress(_loose_path(repo, sha).read_bytes()).split(b"\0", 1)[1]
+    except FileNotFoundError:
+        return repo.object_store.get_raw(_oid(sha))[1]
 
 
 def _advance(repo: Repo, head: ObjectID | None, commit: ObjectID, message: str, when: datetime) -> bool:
@@ -614,7 +653,7 @@ def _refresh(repo: Repo, index: Path, paths: Iterable[str]) -> bool:
     if found is None:
         return False
     entries, version = found
-    trees, root = _Trees(repo.object_store), _root(repo, _head(repo))
+    trees, root = _Trees(repo), _root(repo, _head(repo))
     for path in paths:
         blob = trees.blob(root, path)
         if blob is None:

@@ -1,0 +1,134 @@
+"""Atomic writes and locks, with real files and real processes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.files import holder_file, locked, private_dir, storage_error, write_atomic
+
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+HOLD = """
+import sys, time
+from ai_memory_mcp.files import locked
+with locked(sys.argv[1], timeout=5) as died:
+    print(died, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_write_replaces_a_file_and_leaves_nothing_beside_it(tmp_path: Path, durable: bool) -> None:
+    target = tmp_path / "page.md"
+    write_atomic(target, b"old", durable=durable)
+    write_atomic(target, b"new" * 100_000, durable=durable)
+    assert target.read_bytes() == b"new" * 100_000
+    assert os.listdir(tmp_path) == ["page.md"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+    (tmp_path / "page.md").mkdir()
+    (tmp_path / "page.md" / "inside").touch()
+    with pytest.raises(StorageError, match=r"page\.md: a folder stands where the file should go"):
+        write_atomic(tmp_path / "page.md", b"data")
+    assert os.listdir(tmp_path) == ["page.md"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_named_with_what_to_do() -> None:
+    with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"x")
+    assert "the disk is full; free some space" in str(storage_error("write", "a.md", caught.value))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.EROFS, "read-only"), (errno.EACCES, "permission denied"), (errno.EIO, "Input/output")],
+)
+def test_refusals_of_the_disk_say_why(number: int, words: str) -> None:
+    assert words in str(storage_error("write", "a.md", OSError(number, os.strerror(number))))
+
+
+def test_private_folders_are_for_the_owner_alone(tmp_path: Path) -> None:
+    made = private_dir(tmp_path / "a" / "b")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (made, made.parent)] == [0o700, 0o700]
+    assert private_dir(made) == made
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="a file stands where a folder is needed"):
+        private_dir(tmp_path / "file" / "b")
+
+
+def test_a_lock_held_by_another_process_is_reported_with_its_holder(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "a.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENV,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == "False\n"
+        with (
+            pytest.raises(StorageError, match=f"process {other.pid} has held .*a.lock"),
+            locked(lock, timeout=0.05),
+        ):
+            pass
+        other.communicate("go\n")
+    with locked(lock, timeout=1) as died:
+        assert died is False
+        assert holder_file(lock).read_text() == f"{os.getpid()}\n"
+    assert not holder_file(lock).exists()
+
+
+def test_the_next_holder_is_told_that_the_last_one_died(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(lock)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENV,
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        other.kill()
+    with locked(lock, timeout=1) as died:
+        assert died is True
+    with locked(lock, timeout=1) as died:
+        assert died is False
+
+
+def test_threads_exclude_each_other_too(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with locked(tmp_path / "a.lock", timeout=10):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (80, 1)
+
+
+def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), locked(tmp_path / "a.lock", timeout=1):
+        raise RuntimeError
+    with locked(tmp_path / "a.lock", timeout=1) as died:
+        assert died is False
