@@ -450,9 +450,7 @@ class _Trees:
                 return None
         return self.child(tree, name, folder=False)
 
-    def graft(
-        self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[_Object]
-    ) -> bytes | None:
+    def graft(self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[_Object]) -> bytes | None:
         """Put blobs (path -> id, None removes) into a tree; only trees on their paths are made, into `new`.
 
         Gives the id of the resulting tree, None when it holds nothing.

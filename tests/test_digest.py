@@ -264,9 +264,7 @@ def test_the_request_inside_an_issue_tag_is_the_goal() -> None:
 
 
 def test_a_remark_after_the_summary_does_not_hide_what_was_done() -> None:
-    play = (
-        Play().ask("Add multiply() with a test").tell("I've added `multiply` with a test and committed both.")
-    )
+    play = Play().ask("Add multiply() with a test").tell("I've added `multiply` with a test and committed both.")
     play.ask("Stop hook feedback:\n[x]: untracked files").tell("The ignore file was already right.").end()
     found = play.digest()
     assert found.outcome == (
@@ -367,9 +365,7 @@ def test_defused_text_holds_no_fence_of_ours() -> None:
 
 
 def long_session() -> Play:
-    play = Play().ask(
-        "Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is."
-    )
+    play = Play().ask("Make the importer handle 10 GB files without running out of memory. Keep the CLI as it is.")
     for number in range(40):
         play.use("Read", {"file_path": f"{CWD}/src/part{number}.py"}, {"file": {"content": "x = 1\n" * 200}})
         play.edit(f"src/part{number % 7}.py", "old\n" * 20, "new\n" * 20)

@@ -102,9 +102,7 @@ def test_golden_wiring_and_unwiring(home, case):
 
 def test_an_empty_home_is_empty_again_after_uninstall(home):
     home.install()
-    assert {".claude.json", ".claude/settings.json", ".codex/config.toml", ".codex/hooks.json"} < set(
-        home.tree()
-    )
+    assert {".claude.json", ".claude/settings.json", ".codex/config.toml", ".codex/hooks.json"} < set(home.tree())
 
     home.uninstall()
 
@@ -138,9 +136,7 @@ def test_a_second_run_changes_nothing_and_says_so(home):
 
 def test_a_moved_launcher_updates_our_entries_in_place(home):
     foreign = '{"hooks": [{"type": "command", "command": "theirs"}]}'
-    home.file(
-        ".claude/settings.json", '{\n  "hooks": {\n    "Stop": [\n      ' + foreign + "\n    ]\n  }\n}\n"
-    )
+    home.file(".claude/settings.json", '{\n  "hooks": {\n    "Stop": [\n      ' + foreign + "\n    ]\n  }\n}\n")
     home.file(".codex/config.toml", 'model = "x"\n')
     original = home.tree()
     home.install()
@@ -539,9 +535,7 @@ def test_hooks_of_others_keep_their_trust_when_ours_go(home):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a script")
-@pytest.mark.parametrize(
-    "script", ["#!/bin/sh\necho '[]'\n", "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexec sleep 30\n"]
-)
+@pytest.mark.parametrize("script", ["#!/bin/sh\necho '[]'\n", "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexec sleep 30\n"])
 def test_a_codex_that_does_not_answer_is_left_to_its_user(home, tmp_path, script):
     home.install("codex")
 
@@ -562,9 +556,7 @@ def test_a_missing_codex_is_left_to_its_user(home):
 
 
 blanks = st.sampled_from(["", " ", "\n", "\r\n\t", "\n    "])
-groups = st.lists(
-    st.fixed_dictionaries({"hooks": st.just([{"type": "command", "command": "theirs"}])}), max_size=2
-)
+groups = st.lists(st.fixed_dictionaries({"hooks": st.just([{"type": "command", "command": "theirs"}])}), max_size=2)
 tables = st.fixed_dictionaries(
     {"zeta": st.integers() | st.text()},
     optional={

@@ -97,9 +97,7 @@ def test_setting_a_key_leaves_every_other_byte_alone() -> None:
 
 def test_line_ends_stay_as_they_are() -> None:
     text = "\ufeff---\r\na: 1\r\nb:\r\n  - x\r\nc: 3\r\n---\r\nbody\r\n"
-    assert (
-        set_keys(text, {"b": "é", "d": 4}) == "\ufeff---\r\na: 1\r\nb: é\r\nc: 3\r\nd: 4\r\n---\r\nbody\r\n"
-    )
+    assert set_keys(text, {"b": "é", "d": 4}) == "\ufeff---\r\na: 1\r\nb: é\r\nc: 3\r\nd: 4\r\n---\r\nbody\r\n"
     assert set_keys(text, {"b": None}) == "\ufeff---\r\na: 1\r\nc: 3\r\n---\r\nbody\r\n"
 
 
@@ -109,18 +107,14 @@ def test_a_text_without_front_matter_gets_one() -> None:
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-values = st.recursive(
-    words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3)
-)
+values = st.recursive(words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3))
 keys = st.sampled_from(["title", "tags", "kind", "über", "a b", "yes", "x"])
 
 
 @given(st.dictionaries(keys, values, max_size=4), st.dictionaries(keys, st.none() | values), words)
 @example({"tags": ["", "null"]}, {"title": "\x85\u2028\ufeff\x7f"}, "---\n")
 @settings(max_examples=150, deadline=None)
-def test_what_is_set_is_what_is_read(
-    before: dict[str, object], changes: dict[str, object], body: str
-) -> None:
+def test_what_is_set_is_what_is_read(before: dict[str, object], changes: dict[str, object], body: str) -> None:
     text = set_keys("---\n---\n" + body, before)
     changed = set_keys(text, changes)
     expected = {key: value for key, value in {**before, **changes}.items() if value is not None}

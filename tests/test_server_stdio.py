@@ -323,10 +323,7 @@ def test_a_line_of_20_megabytes_is_taken_and_the_next_one_too() -> None:
 
 def test_nothing_but_messages_reaches_stdout_and_children_cannot_eat_stdin() -> None:
     with session() as peer:
-        assert (
-            "Nothing found"
-            in peer.ask(call(2, "memory.search", query="print"))["result"]["content"][0]["text"]
-        )
+        assert "Nothing found" in peer.ask(call(2, "memory.search", query="print"))["result"]["content"][0]["text"]
         assert peer.ask(request("ping", 3)) == {"jsonrpc": "2.0", "id": 3, "result": {}}
         status, errors, _ = peer.end()
         assert (status, errors.count("stray")) == (0, 3)
@@ -391,9 +388,7 @@ def test_the_session_may_come_with_the_call(tmp_path: Path) -> None:
         (signal.SIGINT, "while the SDK is imported"),
     ],
 )
-def test_the_server_ends_quietly_within_a_second(
-    when: str, how: str | signal.Signals, tmp_path: Path
-) -> None:
+def test_the_server_ends_quietly_within_a_second(when: str, how: str | signal.Signals, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     with serving("ours", str(mark)) as peer:
         if when == "at once":
@@ -445,9 +440,7 @@ def test_a_failing_tick_is_reported_once_and_loads_no_sdk(tmp_path: Path) -> Non
 
 def test_the_server_ends_when_nobody_reads_its_answers() -> None:
     command = [sys.executable, SERVING, "ours"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as server:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         assert server.stdin is not None
         assert server.stdout is not None
         assert server.stderr is not None

@@ -91,9 +91,7 @@ def diff(change: Change) -> str:
     before, after = ((data or b"").decode("utf-8", "replace") for data in (change.before, change.after))
     old, new = ("/dev/null" if data is None else str(change.path) for data in (change.before, change.after))
     lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), old, new)
-    return "".join(
-        line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines
-    )
+    return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
 
 
 def read_settings(path: Path) -> bytes | None:
@@ -121,9 +119,7 @@ def _check_folder(path: Path) -> None:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise InstallError(
-            f"{folder} is not a folder, so {path} cannot be written; move it away and try again"
-        )
+        raise InstallError(f"{folder} is not a folder, so {path} cannot be written; move it away and try again")
     if not folder.stat().st_mode & 0o200 or not os.access(folder, os.W_OK):
         raise InstallError(f"the folder {folder} is read-only, so {path} cannot be written; make it writable")
 
@@ -185,9 +181,7 @@ def _locked(memory_home: Path) -> Iterator[None]:
 def _unchanged(change: Change, applied: Applied) -> bool:
     try:
         if read_settings(change.path) != change.before:
-            raise InstallError(
-                f"{change.path} has changed meanwhile and was left alone; run the command again"
-            )
+            raise InstallError(f"{change.path} has changed meanwhile and was left alone; run the command again")
     except InstallError as error:
         applied.errors.append(error)
         return False
@@ -272,6 +266,4 @@ def _save(installed: Installed, memory_home: Path) -> None:
 
 
 def _refused(path: Path, error: OSError) -> InstallError:
-    return InstallError(
-        f"{path} cannot be changed: {error.strerror or error}; check its owner and permissions"
-    )
+    return InstallError(f"{path} cannot be changed: {error.strerror or error}; check its owner and permissions")

@@ -122,9 +122,7 @@ def plan(
     return work.wiring_plan()
 
 
-def plan_edit(
-    path: Path, spec: AgentSpec, part: str, change: Callable[[Draft], None], memory_home: Path
-) -> Plan:
+def plan_edit(path: Path, spec: AgentSpec, part: str, change: Callable[[Draft], None], memory_home: Path) -> Plan:
     """Return the plan of one edit of one settings file, recorded like the rest of the wiring."""
     work = _Work(load_installed(memory_home))
     work.edit(path, spec, part, change)
@@ -155,9 +153,7 @@ def _unwiring(
     spec: AgentSpec, part: str, target: Target, launch: Launch, installed: Installed
 ) -> Callable[[Draft], None]:
     if part == "trust":
-        on_record = [
-            Path(path) for path, record in installed.files.items() if (spec.name, "hooks") in record.wired
-        ]
+        on_record = [Path(path) for path, record in installed.files.items() if (spec.name, "hooks") in record.wired]
         usual = settings_path(spec, "hooks", target)
         files = {*on_record, *([usual] if usual else [])}
         keys = {key for file in files for forms in own_trust_keys(spec, file, launch) for key in forms}
@@ -297,17 +293,13 @@ def _install_record(file: _Open, wrote: str) -> FileRecord:
 
 def _summary(file: _Open) -> tuple[str, ...]:
     verbs = dict.fromkeys(verb for verb, _ in file.draft.notes)
-    return tuple(
-        f"{verb} {', '.join(name for did, name in file.draft.notes if did == verb)}" for verb in verbs
-    )
+    return tuple(f"{verb} {', '.join(name for did, name in file.draft.notes if did == verb)}" for verb in verbs)
 
 
 # Uninstalling
 
 
-def _places(
-    specs: Sequence[AgentSpec], target: Target, installed: Installed
-) -> Iterator[tuple[Path, str, str]]:
+def _places(specs: Sequence[AgentSpec], target: Target, installed: Installed) -> Iterator[tuple[Path, str, str]]:
     """Every file and part where something of ours may be: the usual places, then those on record."""
     seen: set[tuple[str, str, str]] = set()
     usual = [(path, spec.name, part) for spec in specs for path, part in _usual_places(spec, target)]

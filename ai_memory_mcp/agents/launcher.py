@@ -58,7 +58,9 @@ def launcher_text(home: Path, python: str) -> str:
     package = _package()
     inside = package / "hook_scripts"
     template = (inside if inside.is_dir() else package.parent / "hook_scripts") / "emit.sh"
-    code = _CODE.format(bundle=str(home / "bin" / "emit-%x.bin").replace("%", "%%").replace("%%x", "%x"), root=str(package.parent))
+    code = _CODE.format(
+        bundle=str(home / "bin" / "emit-%x.bin").replace("%", "%%").replace("%%x", "%x"), root=str(package.parent)
+    )
     values = {"@PYTHON@": python, "@ROOT@": str(package.parent), "@HOME@": str(home), "@CODE@": code}
     text = template.read_text(encoding="utf-8")
     for name, value in values.items():

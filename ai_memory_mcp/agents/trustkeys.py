@@ -28,10 +28,7 @@ def own_trust_keys(spec: AgentSpec, hooks_file: Path, launch: Launch) -> list[tu
     except (OSError, ValueError, InstallError):
         return []
     spellings = dict.fromkeys((str(hooks_file), os.path.realpath(hooks_file)))
-    return [
-        tuple(f"{path}:{snake(event)}:{group}:{inner or 0}" for path in spellings)
-        for event, group, inner in spots
-    ]
+    return [tuple(f"{path}:{snake(event)}:{group}:{inner or 0}" for path in spellings) for event, group, inner in spots]
 
 
 def moved_trust_keys(spec: AgentSpec, hooks_file: Path, launch: Launch) -> dict[str, str]:
@@ -50,9 +47,7 @@ def moved_trust_keys(spec: AgentSpec, hooks_file: Path, launch: Launch) -> dict[
     return moved
 
 
-def _shifts(
-    event: str, groups: list[Any], own: set[tuple[str, int, int | None]]
-) -> Iterator[tuple[str, str]]:
+def _shifts(event: str, groups: list[Any], own: set[tuple[str, int, int | None]]) -> Iterator[tuple[str, str]]:
     """Yield 'group:hook' before and after for each hook that stays."""
     stay = [index for index in range(len(groups)) if (event, index, None) not in own]
     for new_group, group in enumerate(stay):

@@ -234,9 +234,7 @@ def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
             draft.notes.append(("add hook", event))
 
 
-def _update_hook(
-    draft: Draft, spec: AgentSpec, spot: tuple[str, int, int | None], group: dict[str, Any]
-) -> None:
+def _update_hook(draft: Draft, spec: AgentSpec, spot: tuple[str, int, int | None], group: dict[str, Any]) -> None:
     assert spec.hooks is not None
     path = _hook_path(spec, spot)
     existing = jsonedit.get(draft.text, path)

@@ -44,7 +44,9 @@ def main() -> None:
             if number >= 5:
                 ratios.append(first / second)
         ratios.sort()
-        print(f"{name:34} {len(data):6} bytes  median {statistics.median(ratios):.2f}x bare  p90 {ratios[runs * 9 // 10]:.2f}x")
+        print(
+            f"{name:34} {len(data):6} bytes  median {statistics.median(ratios):.2f}x bare  p90 {ratios[runs * 9 // 10]:.2f}x"
+        )
     shutil.rmtree(base)
 
 
@@ -58,7 +60,10 @@ def run(command: list[str], data: bytes, env: dict[str, str]) -> float:
             command[0],
             command,
             env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, stdin.fileno(), 0), (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)],
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stdin.fileno(), 0),
+                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+            ],
         )
         os.waitpid(pid, 0)
         return time.perf_counter() - begun
