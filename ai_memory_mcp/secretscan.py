@@ -1,4 +1,3 @@
-
 """Finds secrets in text without importing anything: the hook process runs this on every event.
 
 `redact` replaces what `assigned`, `marked`, `bearers` and `userinfo` find, so the two can never disagree.

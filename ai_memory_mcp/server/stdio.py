@@ -174,7 +174,11 @@ def _note_end(caller: Caller) -> None:
     if ends:
         env = emit.environment()
         home = place.default_home(env)
-        payload: dict[str, object] = {"session_id": caller.session, "cwd": caller.root or _folder(), "reason": "server closed"}
+        payload: dict[str, object] = {
+            "session_id": caller.session,
+            "cwd": caller.root or _folder(),
+            "reason": "server closed",
+        }
         emit.store_event(home, env, caller.agent, ends[0], payload, "")
         emit.start_worker(home, env, [])
 
