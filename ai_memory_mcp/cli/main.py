@@ -99,7 +99,7 @@ def _wire_commands(add: Add) -> None:
     _wiring(uninstall)
     uninstall.add_argument("--purge", action="store_true", help="also delete all memory (asks for the word 'delete')")
     add("agents", "wire:agents", "list the agents that are supported and what is wired")
-    add("doctor", "wire:doctor", "look for what is wrong and say how to mend it")
+    add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
 
 
 def _wiring(command: argparse.ArgumentParser) -> None:
