@@ -81,8 +81,8 @@ def examine(
     """Return what is wrong and what is well, in the order of the checks.
 
     `wiring` holds the agents found on this machine; `env` is where settings may stand beside config.toml (whose
-    errors are a finding: `res` may hold the defaults then). Never raises and changes nothing; of all this only `quick_check`
-    grows with the memory: it reads the whole index.
+    errors are a finding: `res` may hold the defaults then). Never raises and changes nothing. The index is read
+    whole.
     """
     look = Look(res, wiring, env, cwd, python, now)
     if not res.home.exists():
