@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _speak_utf8()
     parser = build_parser()
-    args = parser.parse_args([_word(word) for word in (sys.argv[1:] if argv is None else argv)])
+    args = parser.parse_args(argv)
     if not args.run:
         parser.print_help()
         return 2
@@ -53,11 +53,6 @@ def _speak_utf8() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="replace")
-
-
-def _word(argument: str) -> str:
-    """Return an argument as the UTF-8 that it is, whatever the locale made Python take it for."""
-    return os.fsencode(argument).decode("utf-8", "replace")
 
 
 def _say(text: str) -> None:
