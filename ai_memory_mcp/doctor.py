@@ -174,13 +174,15 @@ def check_capture(look: Look) -> Iterator[Finding]:
 
 
 def check_complaints(look: Look) -> Iterator[Finding]:
-    """Hooks tell an agent nothing; what went wrong in them stands in logs/emit.log."""
-    path = look.home / "logs" / "emit.log"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    recent = [line for line in lines if look.now - (_stamp(line) or look.now - 2 * RECENT) < RECENT]
-    if recent:
-        times = "once" if len(recent) == 1 else f"{len(recent)} times"
-        yield _warning(f"hooks failed {times} in the last 24 hours, last: {recent[-1]}", f"tail {path}")
+    """Hooks and the worker have nobody to tell; what went wrong in them stands in the logs."""
+    for name, who in (("emit.log", "hooks"), ("errors.log", "commands")):
+        path = look.home / "logs" / name
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        recent = sum(1 for line in lines if (at := _stamp(line)) and look.now - at < RECENT)
+        if recent:
+            times = "once" if recent == 1 else f"{recent} times"
+            yield _warning(f"{who} failed {times} in the last 24 hours, last: {lines[-1]}", f"tail {path}")
 
 
 def _stamp(line: str) -> datetime | None:

@@ -143,12 +143,13 @@ def test_settings_of_the_user_do_not_reach_it(tmp_path):
     assert json.loads(out)["capture"]["filtered"] == 0
 
 
-def test_ctrl_c_removes_the_throw_away_home(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_a_kill_and_a_closed_terminal_remove_the_throw_away_home(tmp_path, name):
     process = start(tmp_path)
     deadline = time.monotonic() + 20
     while not list(tmp_path.glob("tmp/*/memory/spool/*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err

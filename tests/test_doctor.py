@@ -169,6 +169,14 @@ def test_complaints_of_the_last_day_are_counted(patient):
     assert message.endswith("/x/2")
 
 
+def test_a_crash_of_the_worker_is_told_by_its_last_line(patient):
+    (patient.home / "logs").mkdir(exist_ok=True)
+    trace = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nZeroDivisionError: division by zero\n'
+    (patient.home / "logs" / "errors.log").write_text(f"{NOW.strftime('%Y-%m-%dT%H:%M:%SZ')} x ingest\n{trace}")
+    expected = "commands failed once in the last 24 hours, last: ZeroDivisionError: division by zero"
+    assert patient.fault()[:2] == ("warning", expected)
+
+
 def test_a_damaged_index_is_an_error(patient):
     for name in ("index.db-wal", "index.db-shm"):
         (patient.home / name).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -116,12 +117,25 @@ def throw_away(*, keep: bool, quiet: bool) -> Iterator[Stage]:
     env = {name: value for name, value in environment().items() if not name.startswith(("AI_MEMORY_", "XDG_"))}
     stage = Stage(base, env | {"HOME": str(base), "AI_MEMORY_HOME": str(base / "memory")}, quiet)
     try:
-        _furnish(stage)
-        yield stage
+        with _ended_by_signals():
+            _furnish(stage)
+            yield stage
     finally:
         _wait(stage, 5.0)
         if not keep:
             _remove(base)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Have a closed terminal or a `kill` end this like Ctrl-C, so that it is cleaned up after."""
+    names = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [(name, signal.signal(name, signal.default_int_handler)) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in before:
+            signal.signal(name, handler)
 
 
 def _furnish(stage: Stage) -> None:

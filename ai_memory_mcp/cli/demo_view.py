@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from ai_memory_mcp.model import Capture, Counts, Handoff, Hit, Observation
 
 WIDEST = 96
 MARGIN = "  │ "
+_UNWRAP = re.compile("(?<=[a-z,])\n(?=[a-z])")  # sentences over several lines
 LABELS = {"user-prompt": "you", "stop": "claude", "session-start": "start", "session-end": "end"}
 
 
@@ -82,15 +84,15 @@ def _stored(told: Told) -> None:
     places = ", ".join(told.key_found_in)
     row(
         "",
-        f"you pasted one; {'STILL IN ' + places if places else 'it is in no file of the memory'}",
+        f"as pasted it is {'STILL IN ' + places if places else 'in no file of the memory, git history included'}",
         alert=bool(places),
     )
 
 
 def _brief(told: Told) -> None:
     heading(3, f"Codex starts in the same folder; {told.hook_ms['brief']:.0f} ms later its hook has printed this")
-    for line in told.brief.splitlines():
-        style = "dim" if line.startswith(("<", "What earlier", "override")) else "bold" if line.startswith("#") else ""
+    for line in _UNWRAP.sub(" ", told.brief).splitlines():
+        style = "dim" if line.startswith(("<", "What earlier")) else "bold" if line.startswith("#") else ""
         for part in textwrap.wrap(safe(line), width() - 5, subsequent_indent=_hang(line)) or [""]:
             out(styled(MARGIN, "dim") + (styled(part, style) if style else part))
 
