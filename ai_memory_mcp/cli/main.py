@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from ai_memory_mcp import __version__
+from ai_memory_mcp.cli.render import safe, warn
 from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import AiMemoryError
 
@@ -56,8 +57,6 @@ def _speak_utf8() -> None:
 
 
 def _say(text: str) -> None:
-    from ai_memory_mcp.cli.render import safe, warn  # here, because it brings pydantic to `--help`
-
     warn(safe(f"ai-memory-mcp: {text}"))
 
 
