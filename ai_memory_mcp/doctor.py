@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
+from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.config import load_config
 from ai_memory_mcp.errors import AiMemoryError, StorageError
 from ai_memory_mcp.files import holder_file
@@ -25,7 +26,6 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Finding
 from ai_memory_mcp.project import identify
 from ai_memory_mcp.resources import Resources
-from ai_memory_mcp.sessions import process_lives
 
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
 HELD_LONG = 120  # seconds a lock may be held: a batch takes about one

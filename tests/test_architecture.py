@@ -19,7 +19,7 @@ PACKAGE = ROOT / "ai_memory_mcp"
 # A module may import from its own layer and from those before it. What is not named here is an error.
 LAYERS = (
     ("vocabulary", "errors model memory place alive secretscan redact markdown ranking prose shell verdict briefparts"),
-    ("resources", "config project spool journal wiki index files agents.spec resources"),
+    ("resources", "config project spool journal wiki index files agents.spec agents.launcher resources"),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger

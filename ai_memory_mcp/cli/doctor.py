@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from pathlib import Path
 
-from ai_memory_mcp.agents.install import Target, detect, wired
-from ai_memory_mcp.agents.launcher import launcher_path
-from ai_memory_mcp.agents.spec import all_specs
-from ai_memory_mcp.agents.wiring import Launch
+from ai_memory_mcp.agents.install import wired
 from ai_memory_mcp.cli import render
+from ai_memory_mcp.cli.wire import this_machine
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, user_home
 from ai_memory_mcp.doctor import Wiring, examine
 from ai_memory_mcp.errors import ConfigError
@@ -34,7 +30,7 @@ def doctor(args: argparse.Namespace) -> int:
         cwd = os.getcwd()
     findings = examine(
         Resources.at(home, user_home(env), config),
-        agents(env, home),
+        agents(env),
         env=env,
         cwd=cwd,
         python=sys.executable,
@@ -48,22 +44,14 @@ def doctor(args: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def agents(env: Mapping[str, str], home: Path) -> list[Wiring]:
-    """Return how the agents on this machine are wired."""
-    target = Target(Path(user_home(env)), env)
-    launch = this_launch(home)
-    found = []
-    for one in detect(list(all_specs().values()), target, lambda name: shutil.which(name, path=env.get("PATH"))):
-        state = wired(one.spec, target, launch)
+def agents(env: Mapping[str, str]) -> list[Wiring]:
+    """Return how the agents on this machine are wired; none where not even the user's home is known."""
+    if not user_home(env):
+        return []
+    machine = this_machine()
+    wirings = []
+    for one in machine.found():
+        state = wired(one.spec, machine.target, machine.launch)
         about = (one.spec.name, one.spec.title, state.mcp, state.hooks, state.trusted, state.errors)
-        found.append(Wiring(*about, command=launch.command))
-    return found
-
-
-def this_launch(home: Path) -> Launch:
-    """Return how agents are to start this installation: its own console script, by absolute path."""
-    script = Path(sys.executable).with_name("ai-memory-mcp")
-    emit = str(launcher_path(home))
-    if script.exists():
-        return Launch(str(script), ("serve",), emit)
-    return Launch(sys.executable, ("-m", "ai_memory_mcp", "serve"), emit)
+        wirings.append(Wiring(*about, command=machine.launch.command))
+    return wirings
