@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
 
+from ai_memory_mcp.clipping import clip
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.redact import Redactor, clip, redact_and_clip
+from ai_memory_mcp.redact import Redactor, redact_and_clip
 from ai_memory_mcp.secretscan import may_hold_secret
 
 redactor = Redactor()
