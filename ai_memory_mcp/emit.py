@@ -21,10 +21,11 @@ STDIN_LIMIT = 32 * 2**20  # bytes read whole; of a longer event the first and la
 EDGE = 2**20
 DEEPEST = 64  # brackets in an event below which nobody needs to look how deep it is nested
 
+UNHURRIED = ("pre-tool", "post-tool")  # kinds of which there are hundreds: not waited for until they are on the disk
 _PLACES = (b"HOME", b"XDG_DATA_HOME", b"PWD")  # variables
 
-# agent -> (its description's file, mtime in ns, size, description); the launcher's bundle brings them along
-BUNDLED_AGENTS: "dict[str, tuple[str, int, int, dict[str, object]]]" = {}
+# agent -> (its description's file, mtime in ns, size, marshalled description); the launcher's bundle brings them along
+BUNDLED_AGENTS: "dict[str, tuple[str, int, int, bytes]]" = {}
 
 
 def main(argv: "list[str]") -> int:
@@ -129,7 +130,7 @@ def store_event(
     body = "{}" if reason else clean(home, payload, settings)
     place = ("", "", "") if reason else (cwd, root, marker)
     name, line = entry_line(agent, event, place, body, problem, reason)
-    put(home, f"{name}-{place_key(*place[1:])}", line)
+    put(home, f"{name}-{place_key(*place[1:])}", line, wait=kind not in UNHURRIED)
     return spec, kind, cwd, name
 
 
@@ -151,8 +152,13 @@ def entry_line(
     return name, (head + body + "}\n").encode("utf-8", "replace")
 
 
-def put(home: str, name: str, data: bytes) -> None:
-    """Write one spool entry: complete and synced under its final name, or not there at all."""
+def put(home: str, name: str, data: bytes, wait: bool = True) -> None:
+    """Write one spool entry: complete under its final name, or not there at all.
+
+    With `wait` it is on the disk before this returns. Without, it outlives every process and is on its way to the
+    disk: a machine that goes down in the next seconds may lose it, unless a later event was waited for (a journal
+    commits in order). Waiting costs 0.05 bare starts on an idle disk and 0.4 on a busy one.
+    """
     spool = home + "/spool"
     temporary = f"{spool}/.{name}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -167,7 +173,10 @@ def put(home: str, name: str, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        getattr(os, "fdatasync", os.fsync)(fd)  # macOS and Windows have no fdatasync
+        if wait:
+            getattr(os, "fdatasync", os.fsync)(fd)  # macOS and Windows have no fdatasync
+        elif hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # Linux begins to write at once
         os.close(fd)
         os.replace(temporary, f"{spool}/{name}.json")
     except OSError:
@@ -255,10 +264,12 @@ def agent_description(home: str, agent: str) -> "dict[str, object]":
     """Return what emit needs of agent_configs/ (see `hooksettings.described`), {} for an unknown agent."""
     known = BUNDLED_AGENTS.get(agent)
     if known:
+        from marshal import loads
+
         try:
             stat = os.stat(known[0])
             if (stat.st_mtime_ns, stat.st_size) == known[1:3]:
-                return known[3]
+                return loads(known[3])  # type: ignore[no-any-return]  # our own dict
         except OSError:
             pass
     from ai_memory_mcp.hooksettings import find_agent

@@ -45,9 +45,18 @@ _MARKS = (
 )
 
 _NAME = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz-"
-_ONLY_NAMES = bytes(code if code in _NAME else 32 for code in range(256))
-_ONLY_WORDS = bytes(code if code in _NAME + b".+/=~%:,@\\[" else 32 for code in range(256))
-_ONLY_URLS = bytes(32 if code in b" \"'`\\<>|,;" or code < 32 else code for code in range(256))
+
+
+def _only(kept: bytes) -> bytes:
+    """Return a table for `bytes.translate` that leaves `kept` alone and makes all else blank."""
+    others = bytes(range(256)).translate(None, kept)
+    return bytes.maketrans(others, b" " * len(others))
+
+
+_ONLY_NAMES = _only(_NAME)
+_ONLY_WORDS = _only(_NAME + b".+/=~%:,@\\[")
+_URL_ENDS = b" \"'`\\<>|,;" + bytes(range(32))
+_ONLY_URLS = bytes.maketrans(_URL_ENDS, b" " * len(_URL_ENDS))
 
 
 def may_hold_secret(text: str) -> bool:

@@ -115,10 +115,13 @@ def bundled() -> bytes:
         path = _package() / (name[1:] + ".py" if name else "__init__.py")
         stamps.append(_stamp(path))
         modules.append(("ai_memory_mcp" + name, compile(path.read_bytes(), str(path), "exec", optimize=2)))
-    agents = {path.parent.name: (*_stamp(path), described(_toml(path))) for path in configs_dir().glob("*/agent.toml")}
+    agents = {
+        path.parent.name: (*_stamp(path), marshal.dumps(described(_toml(path))))
+        for path in sorted(configs_dir().glob("*/agent.toml"))
+    }
     json = getattr(_json, "__file__", "")
     boot = compile(_BOOT, "bundle", "exec")
-    return marshal.dumps((boot, tuple(stamps), tuple(modules), dict(sorted(agents.items())), json))
+    return marshal.dumps((boot, tuple(stamps), tuple(modules), agents, json))
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:
