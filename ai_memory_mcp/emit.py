@@ -227,8 +227,8 @@ def parse(raw: bytes) -> "dict[str, object] | None":
         import json
 
         value, end = json.JSONDecoder(strict=False, parse_constant=str).raw_decode(text)
-    except (StopIteration, ValueError, RecursionError):
-        return None
+    except (StopIteration, ValueError, RecursionError, SystemError):
+        return None  # SystemError: the C scanner takes its own error from `json.decoder`, which is not imported
     return value if isinstance(value, dict) and not text[end:].strip() else None
 
 

@@ -24,7 +24,7 @@ _HARMLESS = frozenset(
     b" notebook_path path_pattern passed PASSED Passed passes passing bypass author authors Author authored"
     b" authentication authenticated key keys Key Keys KeyError keyword keywords keyboard keyof KEY tokens tokenize"
     b" tokenizer max_tokens input_tokens output_tokens total_tokens cache_read_input_tokens"
-    b" cache_creation_input_tokens KeyboardInterrupt foreign_key primary_key sort_key".split()
+    b" cache_creation_input_tokens KeyboardInterrupt primary_key sort_key".split()
 )
 # every mark of `secretscan.MARKS` begins with one of these, and with its tail is at least so many characters long
 _MARKS = (
