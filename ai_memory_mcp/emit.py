@@ -21,7 +21,8 @@ STDIN_LIMIT = 32 * 2**20  # bytes read whole; of a longer event the first and la
 EDGE = 2**20
 DEEPEST = 64  # brackets in an event below which nobody needs to look how deep it is nested
 
-UNHURRIED = ("pre-tool", "post-tool")  # kinds of which there are hundreds: not waited for until they are on the disk
+# kinds that are not waited for until they are on the disk: hundreds of tool uses, and a start that says nothing yet
+UNHURRIED = ("pre-tool", "post-tool", "session-start")
 _PLACES = (b"HOME", b"XDG_DATA_HOME", b"PWD")  # variables
 
 # agent -> (its description's file, mtime in ns, size, marshalled description); the launcher's bundle brings them along

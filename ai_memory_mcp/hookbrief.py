@@ -4,13 +4,17 @@ Part of `emit`, imported only at a session start. It reads two small files under
 `root-<key>.json` says which project a root folder belongs to, `<project id>.json` holds the brief in parts.
 """
 
-import os
 import sys
 import time
 
 from ai_memory_mcp import emit
 from ai_memory_mcp.briefparts import choose, compose, dicts, text
 from ai_memory_mcp.place import find_root, place_key
+
+try:
+    import posix as os
+except ImportError:  # Windows
+    import os  # type: ignore[no-redef]
 
 OFFER_EVENT = "handoff-offered"
 WAIT = 1.5  # seconds a session start may wait for unfinished sessions to be compiled
