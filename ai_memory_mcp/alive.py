@@ -1,6 +1,24 @@
-"""Does a process still run? Shared by the hook (so it imports `os` alone) and by the closing of sessions."""
+"""Which process is the agent, and does it still run? Shared by the hook, so it imports built-in modules only."""
 
-import os
+import sys
+
+try:
+    import posix as os
+except ImportError:  # Windows
+    import os  # type: ignore[no-redef]
+
+SHELLS = (b"sh", b"dash", b"bash", b"zsh", b"ksh", b"fish", b"env", b"timeout")
+
+
+def agent_pid() -> int:
+    """Return the process that runs this hook, past the shells that it may use to do so."""
+    pid = os.getppid()
+    for _ in range(4):
+        name, rest = _stat(pid)
+        if name not in SHELLS or len(rest) < 2 or int(rest[1]) <= 1:
+            break
+        pid = int(rest[1])
+    return pid
 
 
 def process_lives(pid: int) -> bool:
@@ -8,16 +26,22 @@ def process_lives(pid: int) -> bool:
 
     A zombie has ended: it only waits for a parent that may never ask (a killed agent's children in a container).
     """
-    if pid <= 1:
+    if not 1 < pid < 2**31 or sys.platform == "win32":  # there, kill means kill
         return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
+    except OSError:
         return True
+    return _stat(pid)[1][:1] != [b"Z"]
+
+
+def _stat(pid: int) -> "tuple[bytes, list[bytes]]":
+    """Return the name of a process, and its state, parent … as Linux tells them; (b"", []) elsewhere."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read(512).rpartition(b")")[2].split()[:1] != [b"Z"]
-    except OSError:  # no /proc here
-        return True
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            head, _, rest = (file.read(512) or b"").rpartition(b")")
+    except OSError:
+        return b"", []
+    return head.partition(b"(")[2], rest.split()

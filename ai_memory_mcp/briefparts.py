@@ -1,6 +1,8 @@
 """A brief is kept in parts (fence, handoffs, rest) and put together for one reader. Pure, and imports nothing:
 the hook process does this at every session start."""
 
+_CUT = "\n(cut; memory.brief has more)\n"
+
 
 def choose(brief: "dict[str, object]", agent: str, session: str) -> "dict[str, object] | None":
     """Return the handoff to offer to this session: the first that is for this agent and not its own."""
@@ -20,7 +22,10 @@ def compose(brief: "dict[str, object]", handoff: "dict[str, object] | None", lim
     head, tail = text(brief.get("head")), text(brief.get("tail"))
     room = limit - len(head) - len(tail)
     if len(body) > room:
-        body = body[: room - 40].rpartition("\n")[0] + "\n(cut; memory.brief has more)\n"
+        room -= len(_CUT)
+        if room < 1:
+            return ""
+        body = body[: max(body.rfind("\n", 0, room), 0) or room] + _CUT
     return head + body + tail
 
 

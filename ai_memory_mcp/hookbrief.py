@@ -4,154 +4,187 @@ Part of `emit`, imported only at a session start. It reads two small files under
 `root-<key>.json` says which project a root folder belongs to, `<project id>.json` holds the brief in parts.
 """
 
-import os
 import time
 
 from ai_memory_mcp import emit
-from ai_memory_mcp.alive import process_lives
+from ai_memory_mcp.alive import agent_pid, process_lives
 from ai_memory_mcp.briefparts import choose, compose, dicts, text
 from ai_memory_mcp.place import find_root, place_key
 
+try:
+    import posix as os
+except ImportError:  # Windows
+    import os  # type: ignore[no-redef]
+
 OFFER_EVENT = "handoff-offered"
+WAIT = 1.5  # seconds a session start may wait for unfinished sessions to be compiled
+LIMIT = 9_000  # characters; Claude Code and Codex cut at about 10,000, Cursor drops what is longer
+LOOK_AT = 500  # waiting events looked at for a prompt that accepts the handoff
+TYPE_CHECKING = False  # known to type checkers by its name; importing typing would double the hook's time
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+Parts = dict[str, object]
+
+
+class Start:
+    """The session start that is answered; `entry` is the name of its own spool entry."""
+
+    def __init__(self, home: str, spec: Parts, payload: Parts, cwd: str, user_home: str, entry: str) -> None:
+        self.home = home
+        self.spec = spec
+        self.agent = text(spec.get("name"))
+        self.session = text(emit.field(spec, payload, "session"))
+        self.cwd = cwd
+        self.root, self.marker = find_root(cwd, user_home)
+        self.entry = entry
 
 
 def give_brief(
-    home: str,
-    env: "dict[str, str]",
-    spec: "dict[str, object]",
-    payload: "dict[str, object]",
-    cwd: str,
-    entry: str,
+    home: str, env: dict[str, str], spec: Parts, payload: Parts, cwd: str, entry: str, tell: "Callable[[str], None]"
 ) -> None:
-    """Print the brief in the agent's shape and note which handoff it offered; silent when there is nothing."""
-    root, marker = find_root(cwd, env.get("HOME") or env.get("USERPROFILE", ""))
-    agent = text(spec.get("name"))
-    session = text(emit.field(spec, payload, "session"))
-    rules = emit.section(emit.settings_from(home, marker), "brief") if marker else {}
-    if rules.get("enabled") is False or emit.field(spec, payload, "subagent"):
+    """Tell the brief in the agent's shape and note which handoff it offered; silent when there is nothing."""
+    start = Start(home, spec, payload, cwd, env.get("HOME") or env.get("USERPROFILE", ""), entry)
+    limit = allowed(start, env)
+    if not limit or emit.field(spec, payload, "subagent"):
         return
-    brief = load(home, root, marker)
-    if brief is None or not fresh(home, brief, entry, agent, session):
-        brief = wait_for_fresh(home, env, root, marker, entry, agent, session)
+    brief = load(start)
+    if brief is None or not fresh(start, brief):
+        brief = wait_for_fresh(start)
     if brief is None:
         return
-    handoff = choose(brief, agent, session)
-    limit = min(emit.number(rules.get("max_chars"), emit.BRIEF_LIMIT), shape_limit(spec))
+    handoff = choose(brief, start.agent, start.session)
+    if handoff and not fresh(start, brief) and prompted(start, brief):
+        handoff = None  # somebody has gone on from it, which nobody had the time to write down
     words = compose(brief, handoff, limit)
-    if not words:
-        return
-    say(shaped(spec, words))
-    if handoff:
-        note_offer(home, spec, payload, cwd, root, marker, text(handoff.get("id")))
+    if words:
+        tell(shaped(spec, words))
+        if handoff:
+            note_offer(start, text(handoff.get("id")))
 
 
-def load(home: str, root: str, marker: str) -> "dict[str, object] | None":
-    """Read the brief of the project that `root` belongs to; None when that is unknown or may have changed."""
-    place = emit.read_json(f"{home}/brief/root-{place_key(root, marker)}.json")
-    if place is None or place.get("root") != root or place.get("marker") != marker:
+def allowed(start: Start, env: dict[str, str]) -> int:
+    """Return how many characters the settings and the agent allow, 0 for no brief at all."""
+    limits = [LIMIT, number(emit.section(start.spec, "brief").get("limit"), LIMIT)]
+    if start.marker or emit.there(start.home + "/config.toml") or "__" in "".join(env):
+        from ai_memory_mcp.hooksettings import settings_from, user_settings
+
+        for settings in (user_settings(start.home, env), settings_from(start.home, start.marker)):
+            rules = emit.section(settings, "brief")
+            if rules.get("enabled", True) is not True:
+                return 0
+            limits.append(number(rules.get("max_chars"), LIMIT))
+    return int(min(limits))
+
+
+def load(start: Start) -> "Parts | None":
+    """Read the brief of the project that the root belongs to; None when that is unknown or may have changed."""
+    place = read(f"{start.home}/brief/root-{place_key(start.root, start.marker)}.json")
+    if place.get("root") != start.root or place.get("marker") != start.marker:
         return None
-    for path, stamp in emit.section(place, "stamps").items():
-        if mtime(path) != stamp:
-            return None
-    return emit.read_json(f"{home}/brief/{text(place.get('project'))}.json")
+    if any(mtime(path) != stamp for path, stamp in emit.section(place, "stamps").items()):
+        return None
+    brief = read(f"{start.home}/brief/{text(place.get('project'))}.json")
+    return brief if text(brief.get("head")) and text(brief.get("tail")) else None
 
 
-def fresh(home: str, brief: "dict[str, object]", entry: str, agent: str, session: str) -> bool:
+def read(path: str) -> Parts:
+    """Read a JSON object, {} for a file that is none."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return emit.parse(file.read()) or {}
+    except (OSError, ValueError):
+        return {}
+
+
+def fresh(start: Start, brief: Parts) -> bool:
     """Tell whether nothing has happened in the project that the brief does not know."""
     now = time.time()
-    until = brief.get("until")
-    if not isinstance(until, (int, float)) or now >= until:
+    if not now < number(brief.get("until"), 0) or any(waiting(start, brief)):
         return False
-    keys = tuple(f"-{key}.json" for key in emit.words(brief.get("keys")))
-    for name in os.listdir(home + "/spool"):
-        if name.endswith(keys) and not name.startswith((entry, ".")):
-            return False
-    return not any(over(other, now, agent, session, brief) for other in dicts(brief.get("open")))
+    return not any(over(start, other, now, number(brief.get("idle"), 600)) for other in dicts(brief.get("open")))
 
 
-def over(other: "dict[str, object]", now: float, agent: str, session: str, brief: "dict[str, object]") -> bool:
+def waiting(start: Start, brief: Parts) -> "Iterator[str]":
+    """Yield the names of the project's spool entries but our own."""
+    keys = brief.get("keys")
+    endings = tuple(f"-{key}.json" for key in keys) if isinstance(keys, list) else ()
+    for name in os.listdir(start.home + "/spool"):
+        if name.endswith(endings) and not name.startswith((start.entry, ".")):
+            yield name
+
+
+def prompted(start: Start, brief: Parts) -> bool:
+    """Tell whether a prompt of another session waits in the spool: it may have accepted the handoff."""
+    for name in sorted(waiting(start, brief))[:LOOK_AT]:
+        event = read(f"{start.home}/spool/{name}")
+        spec = emit.agent_description(start.home, text(event.get("agent")))
+        kind = emit.section(spec, "events").get(text(event.get("event")))
+        session = emit.field(spec, emit.section(event, "payload"), "session")
+        if kind == "user-prompt" and (event.get("agent"), session) != (start.agent, start.session):
+            return True
+    return False
+
+
+def over(start: Start, other: Parts, now: float, idle: float) -> bool:
     """Tell whether an unfinished session can be closed: its agent is gone, or it has been idle."""
-    if other.get("agent") == agent and other.get("native") == session:
+    if (other.get("agent"), other.get("native")) == (start.agent, start.session):
         return False
-    pid = other.get("pid")
-    last = other.get("last")
-    if pid == os.getppid() or not isinstance(last, (int, float)):
+    pid, last = other.get("pid"), other.get("last")
+    if pid == agent_pid() or not isinstance(last, (int, float)):
         return True
-    return not process_lives(pid if isinstance(pid, int) else 0) or now - last > emit.number(brief.get("idle"), 600)
+    return not process_lives(pid if isinstance(pid, int) else 0) or now - last > idle
 
 
-def wait_for_fresh(
-    home: str, env: "dict[str, str]", root: str, marker: str, entry: str, agent: str, session: str
-) -> "dict[str, object] | None":
+def wait_for_fresh(start: Start) -> "Parts | None":
     """Have the worker ingest and render; give what is there when it is fresh, it ended, or the time is up."""
-    deadline = time.monotonic() + emit.BRIEF_WAIT
-    pid = emit.start_worker(home, env, [])
+    from ai_memory_mcp.emit_rare import start_worker
+
+    deadline = time.monotonic() + WAIT
+    pid = start_worker(start.home)
     while time.monotonic() < deadline:
         time.sleep(0.02)
         ended = pid > 0 and os.waitpid(pid, os.WNOHANG)[0] == pid  # 0 on Windows: watched by its result alone
-        brief = load(home, root, marker)
-        if brief is not None and fresh(home, brief, entry, agent, session):
+        brief = load(start)
+        if ended or (brief is not None and fresh(start, brief)):
             return brief
-        if ended:
-            return brief
-    return load(home, root, marker)
+    return load(start)
 
 
-def shape_limit(spec: "dict[str, object]") -> int:
-    """Return how many characters this agent takes whole."""
-    return emit.number(emit.section(spec, "brief").get("limit"), emit.BRIEF_LIMIT)
-
-
-def shaped(spec: "dict[str, object]", words: str) -> str:
+def shaped(spec: Parts, words: str) -> str:
     """Return the brief in the output shape that the agent's description names."""
     brief = emit.section(spec, "brief")
-    shape = brief.get("shape")
+    shape = text(brief.get("shape"))
     if shape == "hookSpecificOutput":
         inner = {"hookEventName": text(brief.get("event")), "additionalContext": words}
-        return emit.encode({"hookSpecificOutput": inner})
+        return emit.encode({shape: inner})
     if shape in ("additionalContext", "additional_context"):
         return emit.encode({shape: words})
     return words
 
 
 def say(words: str) -> None:
-    """Write to stdout; an agent that has gone away is no error."""
+    """Write a line to stdout. Raises OSError when the agent has gone away."""
     data = (words + "\n").encode("utf-8", "replace")
     while data:
         data = data[os.write(1, data) :]
 
 
-def note_offer(
-    home: str,
-    spec: "dict[str, object]",
-    payload: "dict[str, object]",
-    cwd: str,
-    root: str,
-    marker: str,
-    handoff: str,
-) -> None:
+def note_offer(start: Start, handoff: str) -> None:
     """Spool that this session was shown a handoff: without it nobody could know who may accept it."""
-    now = time.time_ns()
-    name = f"{now:020d}-{os.getpid()}-{os.urandom(4).hex()}"
-    event = {
-        "v": 1,
-        "id": name,
-        "at": now // 1_000_000,
-        "agent": text(spec.get("name")),
-        "event": OFFER_EVENT,
-        "cwd": cwd,
-        "root": root,
-        "marker": marker,
-        "pid": os.getppid(),
-        "offered": handoff,
-        "payload": {"session_id": emit.field(spec, payload, "session")},
-    }
-    emit.put(home, f"{name}-{place_key(root, marker)}", (emit.encode(event) + "\n").encode("utf-8", "replace"))
+    place = (start.cwd, start.root, start.marker)
+    body = emit.encode({"session_id": start.session})
+    name, line = emit.entry_line(start.agent, OFFER_EVENT, place, body, offered=handoff)
+    emit.put(start.home, f"{name}-{place_key(start.root, start.marker)}", line)
+
+
+def number(value: object, default: int) -> float:
+    """Return a positive number or the default."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else default
 
 
 def mtime(path: str) -> int:
     """Return the modification time in ns, 0 for a file that is not there."""
     try:
         return os.stat(path).st_mtime_ns
-    except OSError:
+    except (OSError, ValueError):
         return 0

@@ -7,6 +7,7 @@ spool entries go. Killed anywhere, the next run finds the entries again and know
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Event, IngestReport, Observation, Project
 from ai_memory_mcp.observe import observe
 from ai_memory_mcp.place import never_a_project
-from ai_memory_mcp.project import Identity, branch_of, identify
+from ai_memory_mcp.project import ID_FILE, Identity, branch_of, identify, mtime
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
 
@@ -94,6 +95,9 @@ class Places:
                 if event.root in project.roots or identity.root in project.roots:
                     return Place(event.root, event.marker, project, identity)
         project = registry.make_known(self.res, identity, known, now=self.now)
+        kept = os.path.join(identity.git_dir, ID_FILE)
+        if identity.stamps.get(kept) == 0:  # we have just written it: that is no change to wait for at the next start
+            identity.stamps[kept] = mtime(kept)
         return Place(event.root, event.marker, project, identity)
 
 

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from ai_memory_mcp import secretscan
+from ai_memory_mcp.clipping import clip, left_out
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.secretscan import Span
 
-LIMIT = 16_384  # characters kept of one string (DESIGN: 16 KiB of text per observation)
 WHOLE = 262_144  # a string up to this size is searched as a whole, a larger one only around what is kept
 MARGIN = 16_384  # searched on either side beyond what is kept of a larger one
 PEM_MAX = 65_536  # characters between BEGIN and END; the largest PGP keys have about 20,000
@@ -82,24 +82,15 @@ class Redactor:
                     yield match.start(), match.end(), "custom"
 
 
-def clip(text: str, limit: int = LIMIT) -> str:
-    """Head and tail of redacted `text` around a note of what was left out, `limit` characters in all."""
-    if len(text) <= limit:
-        return text
-    room = max(2, limit - len(_left_out(len(text))))
-    tail = room // 2
-    return text[: room - tail] + _left_out(len(text) - room) + text[-tail:]
-
-
 def redact_and_clip(text: str, limit: int, redactor: Redactor) -> str:
     """Redact, then cut. Of a string over 256 KiB only what is kept (and a margin around it) is searched."""
     if len(text) <= WHOLE:
         return clip(redactor.text(text), limit)
-    room = max(2, limit - len(_left_out(len(text))))
+    room = max(2, limit - len(left_out(len(text))))
     blocks = _merge(list(_blocks(text)))
     head = _head(text, room - room // 2, blocks, redactor)
     tail = _tail(text, room // 2, blocks, redactor)
-    return head + _left_out(len(text) - len(head) - len(tail)) + tail
+    return head + left_out(len(text) - len(head) - len(tail)) + tail
 
 
 def _head(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
@@ -113,10 +104,6 @@ def _tail(text: str, keep: int, blocks: list[Span], redactor: Redactor) -> str:
     cut = run.end() if run else start  # an unbroken run may be the rest of a token that began before the window
     spans = [(a + start, b + start, label) for a, b, label in redactor.spans(text[start:], blocks=False)]
     return _replace(text, _merge([*spans, *blocks]), max(len(text) - keep, cut), len(text))[-keep:]
-
-
-def _left_out(count: int) -> str:
-    return f"\n…[{count} characters left out]…\n"
 
 
 def _find(text: str) -> Iterator[Span]:

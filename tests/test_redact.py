@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
 
+from ai_memory_mcp.clipping import clip
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.redact import Redactor, clip, redact_and_clip
+from ai_memory_mcp.redact import Redactor, redact_and_clip
+from ai_memory_mcp.secretglance import may_hold_secret as glance
 from ai_memory_mcp.secretscan import may_hold_secret
 
 redactor = Redactor()
@@ -49,6 +51,7 @@ def test_what_is_redacted_was_announced_by_the_scan():
     for text, _ in CORPUS:
         for level in (text, json.dumps({"a": text}, ensure_ascii=False), json.dumps(json.dumps([text]))):
             assert may_hold_secret(level), text
+            assert glance(level), text
 
 
 @settings(max_examples=200, deadline=None)
@@ -62,6 +65,7 @@ def test_a_token_never_survives_among_random_neighbours(before, token, after, ga
     text = before + gap + token + gap + after
     assert token not in redactor.text(text)
     assert may_hold_secret(json.dumps({"a": text}, ensure_ascii=False))
+    assert glance(json.dumps({"a": text}, ensure_ascii=False))
 
 
 @settings(max_examples=200, deadline=None)
@@ -79,11 +83,13 @@ def test_a_secret_on_its_own_lines_never_survives(before, case, after):
 def test_the_scan_sees_whatever_redaction_would_change(before, case, after, cut):
     text = (before + case[0] + after)[cut % 80 :]
     if redactor.text(text) != text:
-        assert may_hold_secret(text)
-        assert may_hold_secret(json.dumps({"a": text}, ensure_ascii=False))
+        for look in (may_hold_secret, glance):
+            assert look(text)
+            assert look(json.dumps({"a": text}, ensure_ascii=False))
     value = {text[:30]: after, "password": before}
     if redactor.value(value) != value:
         assert may_hold_secret(json.dumps(value, ensure_ascii=False))
+        assert glance(json.dumps(value, ensure_ascii=False))
 
 
 @settings(max_examples=200, deadline=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from secret_corpus import LOOKALIKES, secrets
 
-from ai_memory_mcp import secretscan
+from ai_memory_mcp import secretglance, secretscan
 from ai_memory_mcp.redact import Redactor
 
 CODE = '''from app.keys import sort_key
@@ -43,8 +43,40 @@ EVENTS = [
 
 
 def test_the_scan_imports_nothing():
-    tree = ast.parse(Path(secretscan.__file__).read_text(encoding="utf-8"))
-    assert not [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    for module in (secretscan, secretglance):
+        tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+        assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+def test_every_mark_begins_as_the_first_look_expects():
+    for label, literal, _, least, _ in secretscan.MARKS:
+        known = [
+            part
+            for length, parts in secretglance._MARKS
+            for part in parts
+            if part in literal.encode() and len(literal) + least >= length
+        ]
+        assert known or literal.lower() in secretglance._SIGNS, label
+
+
+def test_names_that_the_first_look_passes_over_name_no_secret():
+    for word in secretglance._HARMLESS:
+        name = word.decode()
+        behind_an_escape = name[1:] if name[0] in "nrtbf" else name[5:] if name[0] == "u" else name
+        assert secretscan.name_kind(name) == 0, name
+        assert secretscan.name_kind(behind_an_escape) == 0, name
+
+
+def test_every_secret_word_is_known_to_the_first_look():
+    words = [*secretscan._WORDS, *secretscan._RARE_WORDS]
+    signs = [*secretglance._SIGNS, *(name.decode() for name in secretglance._NAMES)]
+    assert [word for word in words if word not in signs] == []
+
+
+def test_the_first_look_lets_an_ordinary_tool_event_through():
+    line = "tests/test_parser.py::test_tabs PASSED, and one more line of quite ordinary output\n"
+    event = {**EVENTS[0], "tool_input": {"command": "pytest -q"}, "tool_response": {"stdout": line * 18}}
+    assert not secretglance.may_hold_secret(json.dumps(event, ensure_ascii=False))
 
 
 def test_ordinary_events_are_let_through():

@@ -8,36 +8,52 @@ after an upgrade the script imports the modules the ordinary way until the worke
 
 from __future__ import annotations
 
+import _json
 import marshal
 import shlex
 import sys
 from pathlib import Path
 
+from ai_memory_mcp.agents.spec import configs_dir
 from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.hooksettings import described
 
-MODULES = ("", ".place", ".secretscan", ".emit")
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MODULES = ("", ".place", ".alive", ".secretglance", ".emit")
 
 # Run by the interpreter at every event. {bundle} is named by the exact version: byte code of another one may crash.
+# What it ends in when all is gone: exit 0 and silence.
 _CODE = """\
 import sys
 try:
-    from marshal import loads
-    with open({bundle!r} % sys.hexversion, "rb") as file:
-        boot, stamps, modules = loads(file.read())
-    exec(boot)
-except (OSError, ValueError, EOFError, TypeError, ImportError):
-    sys.path.insert(0, {root!r})
-from ai_memory_mcp.emit import finish
+    import marshal
+    with open({bundle!r} % sys.hexversion, "rb", 0) as file:
+        bundle = marshal.loads(file.read())
+    exec(bundle[0])
+    from ai_memory_mcp.emit import finish
+except Exception:
+    for name in [name for name in sys.modules if name.startswith("ai_memory_mcp")]:
+        del sys.modules[name]
+    try:
+        sys.path.append({root!r})
+        from ai_memory_mcp.emit import finish
+    except Exception:
+        sys.stdin.buffer.read()
+        sys.exit()
 finish(sys.argv[1:])"""
 
 # The bundle's own first step: is it still the code of the package? Then make the modules of it.
 _BOOT = """\
 import posix
+_, stamps, modules, agents, json = bundle
 for path, mtime, size in stamps:
     stat = posix.stat(path)
     if (stat.st_mtime_ns, stat.st_size) != (mtime, size):
         raise ImportError(path)
-sys.path.insert(0, stamps[0][0].rpartition("/ai_memory_mcp/")[0])
 for (name, code), (path, _, _) in zip(modules, stamps):
     module = sys.modules[name] = type(sys)(name)
     module.__file__ = path
@@ -45,6 +61,12 @@ for (name, code), (path, _, _) in zip(modules, stamps):
     if name == "ai_memory_mcp":
         module.__path__ = [path.rpartition("/")[0]]
     exec(code, module.__dict__)
+module.BUNDLED_AGENTS = agents
+if json:  # a shared library: loaded without looking for it along sys.path
+    import _imp
+    spec = type(sys.__spec__)("_json", None, origin=json)
+    module = sys.modules["_json"] = _imp.create_dynamic(spec)
+    _imp.exec_dynamic(module)
 """
 
 
@@ -61,7 +83,7 @@ def launcher_text(home: Path, python: str) -> str:
     code = _CODE.format(
         bundle=str(home / "bin" / "emit-%x.bin").replace("%", "%%").replace("%%x", "%x"), root=str(package.parent)
     )
-    values = {"@PYTHON@": python, "@ROOT@": str(package.parent), "@HOME@": str(home), "@CODE@": code}
+    values = {"@PYTHON@": python, "@HOME@": str(home), "@CODE@": code}
     text = template.read_text(encoding="utf-8")
     for name, value in values.items():
         text = text.replace(name, shlex.quote(value))
@@ -94,14 +116,28 @@ def retire_launcher(home: Path) -> None:
 
 
 def bundled() -> bytes:
-    """Return the byte code (without docstrings) of the modules that every event needs, and their files' stamps."""
+    """Return what the launcher runs: its first step, the files' stamps, byte code, the agents, where `_json` is."""
     stamps, modules = [], []
     for name in MODULES:
         path = _package() / (name[1:] + ".py" if name else "__init__.py")
-        stat = path.stat()
-        stamps.append((str(path), stat.st_mtime_ns, stat.st_size))
+        stamps.append(_stamp(path))
         modules.append(("ai_memory_mcp" + name, compile(path.read_bytes(), str(path), "exec", optimize=2)))
-    return marshal.dumps((compile(_BOOT, "bundle", "exec"), tuple(stamps), tuple(modules)))
+    agents = {
+        path.parent.name: (*_stamp(path), marshal.dumps(described(_toml(path))))
+        for path in sorted(configs_dir().glob("*/agent.toml"))
+    }
+    json = getattr(_json, "__file__", "")
+    boot = compile(_BOOT, "bundle", "exec")
+    return marshal.dumps((boot, tuple(stamps), tuple(modules), agents, json))
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path), stat.st_mtime_ns, stat.st_size
+
+
+def _toml(path: Path) -> dict[str, object]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _package() -> Path:

@@ -169,6 +169,7 @@ def _note_end(caller: Caller) -> None:
         return
     from ai_memory_mcp import emit, place
     from ai_memory_mcp.agents.spec import find_spec
+    from ai_memory_mcp.emit_rare import start_worker
 
     ends = [name for name, event in find_spec(caller.agent).events.items() if event.kind == "session-end"]
     if ends:
@@ -180,7 +181,7 @@ def _note_end(caller: Caller) -> None:
             "reason": "server closed",
         }
         emit.store_event(home, env, caller.agent, ends[0], payload, "")
-        emit.start_worker(home, env, [])
+        start_worker(home, detached=True)
 
 
 def _waiting(cwd: str) -> str:
@@ -188,8 +189,8 @@ def _waiting(cwd: str) -> str:
     from ai_memory_mcp import emit, hookbrief, place
 
     env = emit.environment()
-    root, marker = place.find_root(cwd, env.get("HOME", ""))
-    brief = hookbrief.load(place.default_home(env), root, marker)
+    start = hookbrief.Start(place.default_home(env), {}, {}, cwd, env.get("HOME", ""), "")
+    brief = hookbrief.load(start)
     waiting = bool(brief and brief.get("handoffs"))
     return "A handoff from an earlier session is waiting: memory.handoff with action get." if waiting else ""
 
