@@ -9,7 +9,7 @@ A failure goes to logs/emit.log and never to the agent.
 import sys
 import time
 
-from ai_memory_mcp.place import default_home, exists, find_root, path_key, place_key
+from ai_memory_mcp.place import default_home, exists, find_root, path_key, place_key, real
 from ai_memory_mcp.secretscan import may_hold_secret
 
 try:
@@ -442,6 +442,8 @@ def touches(payload: "dict[str, object]", patterns: "list[str]", root: str) -> b
     for text in texts_in(payload.get("tool_input", payload)):
         for word in text.replace('"', " ").replace("'", " ").replace("=", " ").split():
             path = word.rstrip(",;:)")
+            if root and path.startswith("/"):
+                path = path if path.startswith(root + "/") else real(path)
             if root and path.startswith(root + "/"):
                 path = path[len(root) + 1 :]
             path = path[2:] if path.startswith("./") else path

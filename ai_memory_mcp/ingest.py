@@ -7,6 +7,7 @@ spool entries go. Killed anywhere, the next run finds the entries again and know
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,6 @@ from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Event, IngestReport, Observation, Project
 from ai_memory_mcp.observe import observe
-from ai_memory_mcp.place import never_a_project
 from ai_memory_mcp.project import Identity, branch_of, identify
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
@@ -85,15 +85,11 @@ class Places:
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:
             known = rows.projects(db)
-        cwd = event.root or event.cwd
-        identity = identify(cwd if not never_a_project(cwd, self.res.user_home) else "", self.res.user_home)
-        if event.marker and event.cwd:
-            identity = identify(event.cwd, self.res.user_home)
-        if identity.by == "folder":  # a folder that is gone by now is still known by its path
-            for project in known:
-                if event.root in project.roots or identity.root in project.roots:
-                    return Place(event.root, event.marker, project, identity)
-        project = registry.make_known(self.res, identity, known, now=self.now)
+        at = max(event.root, os.path.dirname(event.marker), key=len) or event.cwd
+        identity = identify(at, self.res.user_home)
+        project = registry.of_gone(event.root, event.marker, known)
+        if project is None:
+            project = registry.make_known(self.res, identity, known, now=self.now)
         return Place(event.root, event.marker, project, identity)
 
 
