@@ -3,7 +3,6 @@ only repeats it."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import uuid
@@ -261,6 +260,8 @@ def _cloned_from(project: Project, identity: Identity) -> bool:
 
 
 def _did_you_mean(name: str, names: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
+    import difflib  # 8 ms, for a mistake only
+
     spelled = {one.lower(): one for one in names}
     close = [*elsewhere, *(spelled[one] for one in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5))]
     return f"did you mean {', '.join(close)}?" if close else "`ai-memory-mcp projects` lists the known ones"
