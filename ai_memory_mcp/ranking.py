@@ -38,7 +38,7 @@ OBSERVATIONS = ("observation", "observations")  # how a question asks for observ
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 PAGE_KINDS: tuple[str, ...] = get_args(PageKind)
 MAX_PAIRS = 12  # pairs of words that count more where they stand together; each costs as much as two words
-NEAR = 5  # words between the two of a pair
+NEAR = 2  # words between the two of a pair
 MAX_TERMS = 40  # of a question: what is longer is a pasted text, whose first words say enough
 
 

@@ -16,11 +16,11 @@ from ai_memory_mcp.ranking import OBSERVATIONS, Question, match_expression, scop
 WINDOW = 2_000
 PAGE_WINDOW = 10_000
 REACH = 20  # windows
-CANDIDATES = 200
+CANDIDATES = 500
 PAGE_WEIGHTS = "4.0, 1.0, 0.7, 0.0"  # title, body, terms, scope
-OBSERVATION_WEIGHTS = "1.0, 1.0, 0.7, 0.0"
+OBSERVATION_WEIGHTS = "0.5, 1.0, 0.7, 0.0"  # the title repeats the text
 NEIGHBOURS = ((1, 0.3), (2, 0.15))  # what stands next to an observation in its session says what it is about
-OF_SESSION = 0.5
+OF_SESSION = 0.25
 
 
 @dataclass(frozen=True)
