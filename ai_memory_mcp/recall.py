@@ -6,7 +6,6 @@ Pages come first; observations are the evidence below them: asked when pages mis
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,7 +14,7 @@ from ai_memory_mcp import markdown, pages, sessions
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.index.search import Match
+from ai_memory_mcp.index.search import Db, Match
 from ai_memory_mcp.model import Answer, Document, Hit, Page, Project, Query
 from ai_memory_mcp.ranking import PAGE_KINDS, Question, clip, kind_named, snippet, take_apart, tokens
 from ai_memory_mcp.resources import Resources
@@ -30,7 +29,7 @@ FRAME = "00 hits in project  (); memory.read opens a `ref`.\n<memory-data>\n</me
 SEPARATORS = 48  # characters of a hit beside its facts, title and snippet
 
 
-def answer(db: sqlite3.Connection, projects: Sequence[Project], query: Query, here: Project | None) -> Answer:
+def answer(db: Db, projects: Sequence[Project], query: Query, here: Project | None) -> Answer:
     """Rank pages and observations of the projects for a query; hits cost at most `max_tokens` when rendered."""
     question = take_apart(query.text)
     told = [kind_named(kind) for kind in query.kinds]
@@ -51,7 +50,7 @@ def answer(db: sqlite3.Connection, projects: Sequence[Project], query: Query, he
 
 
 def _look(
-    db: sqlite3.Connection, projects: Sequence[Project], question: Question, wanted: Sequence[str], limit: int
+    db: Db, projects: Sequence[Project], question: Question, wanted: Sequence[str], limit: int
 ) -> tuple[list[Hit], list[str]]:
     """Return hits, pages before observations, and the words for where was looked."""
     names = {project.id: project.name for project in projects}
@@ -72,7 +71,7 @@ def _look(
     return hits[:limit], searched
 
 
-def recent(db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
+def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
     """Return the pages changed last, newest first."""
     names = {project.id: project.name for project in projects}
     found = rows.recent_pages(db, list(names), kinds, limit)
@@ -84,7 +83,7 @@ def recent(db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[
     return tuple(hits)
 
 
-def read_page(res: Resources, db: sqlite3.Connection, project: Project, path: str, *, links: bool) -> Document:
+def read_page(res: Resources, db: Db, project: Project, path: str, *, links: bool) -> Document:
     """Return a page with, on request, its links both ways."""
     page, text = pages.load(res, project, path)
     return Document(
@@ -146,7 +145,7 @@ def _superseded(match: Match) -> bool:
 
 
 def _observation_hits(
-    db: sqlite3.Connection,
+    db: Db,
     found: Sequence[Match],
     question: Question,
     names: dict[str, str],

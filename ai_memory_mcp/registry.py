@@ -70,11 +70,12 @@ def resolve(res: Resources, scope: Scope) -> Resolved:
         project = by_name(scope.project, scope.workspace, known)
         return Resolved(project=project, workspace=project.workspace, root="", by="named")
     identity = identify(scope.cwd, res.user_home)
-    if identity.by == "none":
-        return Resolved(project=None, workspace=scope.workspace or identity.workspace, root="", by="none")
+    if identity.by == "none" and not scope.workspace:
+        return Resolved(project=None, workspace=identity.workspace, root="", by="none")
     identity = _by_its_own_remote(identity, known)
     found = find(identity, known) or _new(identity, known)
-    if scope.workspace not in ("", found.workspace):  # another workspace was named: nothing of this folder's
+    if scope.workspace and (identity.by == "none" or scope.workspace != found.workspace):
+        _check_workspace(scope.workspace, known)  # another workspace was named: nothing of this folder's
         return Resolved(project=None, workspace=scope.workspace, root="", by="named")
     return Resolved(project=found, workspace=found.workspace, root=identity.root, by=identity.by)
 
@@ -84,9 +85,7 @@ def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:
     told_workspace, slash, short = name.partition("/")
     if slash:
         workspace, name = told_workspace, short
-    workspaces = sorted({DEFAULT_WORKSPACE, *(project.workspace for project in known)})
-    if workspace and workspace not in workspaces:
-        raise ProjectError(f"there is no workspace '{workspace}'; {_did_you_mean(workspace, workspaces)}")
+    _check_workspace(workspace, known)
     here = [project for project in known if not workspace or project.workspace == workspace]
     found = [project for project in here if name in (project.name, project.id)]
     if name == GENERAL:
@@ -113,7 +112,8 @@ def make_known(res: Resources, identity: Identity, known: Sequence[Project], *, 
     """Return the project of an identity, recorded with this root and remote; made when it is new."""
     identity = _by_its_own_remote(identity, known)
     found = find(identity, known)
-    if found and _with_place(found, identity) == found and (identity.id or not identity.git_dir):
+    settled = found and _with_place(found, identity) == found and (identity.id or not identity.git_dir)
+    if found and settled and (res.wiki(found).folder / FRONT_PAGE).exists():
         return found
     with locked(res.home / "locks" / "projects.lock", timeout=LOCK_WAIT):
         with res.index.read() as db:  # another process may have been quicker
@@ -123,21 +123,21 @@ def make_known(res: Resources, identity: Identity, known: Sequence[Project], *, 
         if found is None:
             found = next((one for one in known if one.id == project_id), None)
         project = _with_place(found or _new(identity, known).model_copy(update={"id": project_id}), identity)
-        if project != found:
+        if project != found or not (res.wiki(project).folder / FRONT_PAGE).exists():
             record(res, project, now=now)
     return project
 
 
 def record(res: Resources, project: Project, *, now: datetime) -> None:
-    """Write the project's front page and index the project."""
-    with res.index.write() as db:
-        rows.put_project(db, project)
+    """Write the project's front page and index the project: in this order, for the page is what it is rebuilt from."""
     previous = ""
     wiki = res.wiki(project)
     if (wiki.folder / FRONT_PAGE).exists():
         previous = wiki.read(FRONT_PAGE).decode("utf-8", "replace")
     text = front_page(project, previous, now=now)
     pages.save(res, project, {FRONT_PAGE: text}, f"Project {project.name}", when=now)
+    with res.index.write() as db:
+        rows.put_project(db, project)
 
 
 def front_page(project: Project, previous: str, *, now: datetime) -> str:
@@ -257,6 +257,12 @@ def _cloned_from(project: Project, identity: Identity) -> bool:
     return not identity.remote and any(
         f"file:{home.removesuffix('.git')}" in project.remotes for home in identity.homes
     )
+
+
+def _check_workspace(workspace: str, known: Sequence[Project]) -> None:
+    workspaces = sorted({DEFAULT_WORKSPACE, *(project.workspace for project in known)})
+    if workspace and workspace not in workspaces:
+        raise ProjectError(f"there is no workspace '{workspace}'; {_did_you_mean(workspace, workspaces)}")
 
 
 def _did_you_mean(name: str, names: Sequence[str], elsewhere: Sequence[str] = ()) -> str:

@@ -112,3 +112,21 @@ def test_words_that_a_person_adds_to_the_front_page_stay() -> None:
     changed = project("api").model_copy(update={"roots": ("/w/api",)})
 
     assert registry.front_page(changed, text, now=NOW).endswith("\nOur own words.\n")
+
+
+def test_a_workspace_that_does_not_exist_is_an_error(memory: LocalMemory, tmp_path: Path) -> None:
+    for cwd in ("", str(tmp_path)):
+        with pytest.raises(ProjectError, match="did you mean acme"):
+            memory.resolve(Scope(cwd=cwd, workspace="acmee"))
+
+
+def test_a_project_whose_front_page_is_gone_gets_it_back(memory: LocalMemory, tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    scope = Scope(cwd=str(folder))
+    page = memory.write(scope, Draft(title="T", body="b"))
+    front = memory.res.home / "wiki" / workspace_id("default") / page.project / registry.FRONT_PAGE
+    front.unlink()
+
+    assert memory.write(scope, Draft(title="U", body="b")).project == page.project
+    assert front.exists()

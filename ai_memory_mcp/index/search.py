@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ai_memory_mcp.index.rows import millis
 from ai_memory_mcp.ranking import OBSERVATIONS, Question, match_expression, scope_token
 
+Db = sqlite3.Connection  # named for those who only pass it on
 WINDOW = 2_000
 PAGE_WINDOW = 10_000
 REACH = 20  # windows
