@@ -90,6 +90,8 @@ class Places:
         project = registry.of_gone(event.root, event.marker, known)
         if project is None:
             project = registry.make_known(self.res, identity, known, now=self.now)
+            if identity.git_dir and not identity.id:  # its id file was written just now: the stamps have to know that
+                identity = identify(at, self.res.user_home)
         return Place(event.root, event.marker, project, identity)
 
 
