@@ -125,6 +125,9 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
         batch.ledger.flush()
     for entry, reason in batch.aside:
         res.spool.set_aside(entry, reason)
+    for project_id in {place.project.id for _, place in prepared if isinstance(place, Place)}:
+        # a brief from before these events must not pass for fresh once the spool is empty; `settle` renders it anew
+        (res.home / "brief" / f"{project_id}.json").unlink(missing_ok=True)
     res.spool.drop(entries)
     return batch.report
 
