@@ -6,6 +6,7 @@ The one reader of the environment (beside `emit`).
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -23,6 +24,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+PREFIX = "AI_MEMORY_"
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,19 +34,25 @@ class _Section(BaseModel):
 class CaptureConfig(_Section):
     """What is captured, everywhere; a project's `.ai-memory.toml` may only narrow it."""
 
-    enabled: bool = True
-    prompts: bool = True
-    tools: bool = True
-    assistant: bool = True
-    max_text: int = Field(default=16_384, ge=256)
-    ignore_paths: tuple[str, ...] = ()
+    enabled: bool = Field(default=True, description="Capture anything at all.")
+    prompts: bool = Field(default=True, description="Capture what you type.")
+    tools: bool = Field(default=True, description="Capture the agents' tool calls and their results.")
+    assistant: bool = Field(default=True, description="Capture the agents' own messages.")
+    max_text: int = Field(
+        default=16_384, ge=256, description="Characters kept of one text; of a longer one the beginning and the end."
+    )
+    ignore_paths: tuple[str, ...] = Field(
+        default=(),
+        description="Tool calls that touch such a path are not captured: globs like secrets/** or *.pem,"
+        " relative to the project.",
+    )
 
 
 class RedactConfig(_Section):
-    """More secrets to redact (regular expressions) and texts that are none (substrings)."""
+    """What is a secret, beside what is recognised anyway."""
 
-    patterns: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = Field(default=(), description="Regular expressions of more secrets to redact.")
+    allow: tuple[str, ...] = Field(default=(), description="Texts that look like secrets and are none.")
 
     @field_validator("patterns")
     @classmethod
@@ -57,32 +66,59 @@ class RedactConfig(_Section):
 
 
 class SessionConfig(_Section):
-    """When an unfinished session counts as over once another one starts (`idle_minutes`), and in any case."""
+    """When a session without an end counts as over."""
 
-    idle_minutes: int = Field(default=10, ge=1)
-    abandoned_minutes: int = Field(default=60, ge=1)
+    idle_minutes: int = Field(
+        default=10, ge=1, description="Minutes without an event, once another session starts in the project."
+    )
+    abandoned_minutes: int = Field(default=60, ge=1, description="Minutes without an event, in any case.")
 
 
 class HandoffConfig(_Section):
-    """How long a handoff waits before it expires."""
+    """Handoffs that nobody takes."""
 
-    expires_days: int = Field(default=14, ge=1)
+    expires_days: int = Field(default=14, ge=1, description="Days that a handoff waits before it expires.")
 
 
 class BriefConfig(_Section):
-    """How long a brief may be, in characters; agents cut or drop what is longer than about 10,000."""
+    """What an agent is told when a session starts."""
 
-    max_chars: int = Field(default=9_000, ge=1_000, le=9_000)
+    max_chars: int = Field(
+        default=9_000,
+        ge=1_000,
+        le=9_000,
+        description="Characters of a brief; agents cut or drop what is longer than about 10,000.",
+    )
 
 
 class Config(_Section):
-    """All settings, checked."""
+    """All settings, checked. The descriptions of the keys are their reference: `default_config` renders them."""
 
     capture: CaptureConfig = CaptureConfig()
     redact: RedactConfig = RedactConfig()
     session: SessionConfig = SessionConfig()
     handoff: HandoffConfig = HandoffConfig()
     brief: BriefConfig = BriefConfig()
+
+
+def default_config() -> str:
+    """Return a `config.toml` that explains every key and changes nothing: each value stands there as a comment."""
+    parts = [
+        "# Settings of ai-memory-mcp. Each value below is the default; remove the # before one to change it.",
+        "# Each key is also an environment variable, which goes before this file: AI_MEMORY_CAPTURE__MAX_TEXT=8192",
+    ]
+    for name, section in Config().model_dump(mode="json").items():
+        model = type(getattr(Config(), name))
+        parts += ["", *_comment(model.__doc__ or ""), f"[{name}]"]
+        for key, value in section.items():
+            parts += [*_comment(model.model_fields[key].description or ""), f"# {key} = {json.dumps(value)}"]
+    return "\n".join(parts) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    import textwrap  # not on the way of every start
+
+    return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
 def environment() -> dict[str, str]:
@@ -104,30 +140,57 @@ def user_home(env: Mapping[str, str]) -> str:
 
 
 def load_config(home: Path, env: Mapping[str, str]) -> Config:
-    """Read config.toml and the environment. Raises ConfigError naming the file, the key and what is wrong."""
+    """Read config.toml and the environment. Raises ConfigError naming the file or variable, the key and the fault."""
     path = home / "config.toml"
     raw: dict[str, Any] = {}
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; correct it or move it away") from error
-    for name, value in env.items():
-        section, double, key = name.removeprefix("AI_MEMORY_").lower().partition("__")
-        if name.startswith("AI_MEMORY_") and double and section in Config.model_fields:
-            raw.setdefault(section, {})[key] = _typed(value)
+    named = _variables(env)
+    for (section, key), name in named.items():
+        if isinstance(raw.setdefault(section, {}), dict):
+            raw[section][key] = _typed(env[name], Config.model_fields[section].annotation, key)
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{path}: {where}: {first['msg']}") from error
+        raise ConfigError("; ".join(_fault(fault, path, named) for fault in error.errors())) from error
 
 
-def _typed(value: str) -> Any:
-    """Read an environment value as TOML would (`true`, `3`, `["a"]`), else as plain text."""
+def _variables(env: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    """Return (section, key) -> variable of the settings that stand in the environment; empty ones count as unset."""
+    found = {}
+    for name in sorted(env):
+        section, double, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and double and section in Config.model_fields and env[name].strip():
+            found[section, key] = name
+    return found
+
+
+def _typed(value: str, section: Any, key: str) -> Any:
+    """Read a variable's value: a list as TOML, JSON or separated by commas; anything else as TOML would, or as text."""
+    field = section.model_fields.get(key)
+    is_list = field is not None and field.annotation == tuple[str, ...]
     try:
-        return tomllib.loads(f"value = {value}")["value"]
+        read = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        return value
+        read = {"true": True, "false": False}.get(value.strip().lower(), value)
+    if is_list and not isinstance(read, list):
+        return [part.strip() for part in value.split(",") if part.strip()] if "," in value else [value]
+    return read
+
+
+def _fault(fault: Any, path: Path, named: Mapping[tuple[str, str], str]) -> str:
+    """Say what is wrong with one setting, and where it stands."""
+    section, key = (*(str(part) for part in fault["loc"]), "", "")[:2]
+    where = named.get((section, key)) or f"{path}: {section}.{key}".rstrip(".")
+    if fault["type"] != "extra_forbidden":
+        return f"{where}: {fault['msg']}"
+    import difflib  # 8 ms, for a mistake only
+
+    model = Config if not key else type(getattr(Config(), section))
+    close = difflib.get_close_matches(key or section, model.model_fields, n=1)
+    known = f"did you mean {close[0]}?" if close else f"known are {', '.join(model.model_fields)}"
+    return f"{where}: there is no such setting; {known}"

@@ -22,8 +22,7 @@ from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Event, IngestReport, Observation, Project
 from ai_memory_mcp.observe import observe
-from ai_memory_mcp.place import never_a_project
-from ai_memory_mcp.project import ID_FILE, Identity, branch_of, identify, mtime
+from ai_memory_mcp.project import Identity, branch_of, identify
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
 
@@ -86,18 +85,13 @@ class Places:
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:
             known = rows.projects(db)
-        cwd = event.root or event.cwd
-        identity = identify(cwd if not never_a_project(cwd, self.res.user_home) else "", self.res.user_home)
-        if event.marker and event.cwd:
-            identity = identify(event.cwd, self.res.user_home)
-        if identity.by == "folder":  # a folder that is gone by now is still known by its path
-            for project in known:
-                if event.root in project.roots or identity.root in project.roots:
-                    return Place(event.root, event.marker, project, identity)
-        project = registry.make_known(self.res, identity, known, now=self.now)
-        kept = os.path.join(identity.git_dir, ID_FILE)
-        if identity.stamps.get(kept) == 0:  # we have just written it: that is no change to wait for at the next start
-            identity.stamps[kept] = mtime(kept)
+        at = max(event.root, os.path.dirname(event.marker), key=len) or event.cwd
+        identity = identify(at, self.res.user_home)
+        project = registry.of_gone(event.root, event.marker, known)
+        if project is None:
+            project = registry.make_known(self.res, identity, known, now=self.now)
+            if identity.git_dir and not identity.id:  # its id file was written just now: the stamps have to know that
+                identity = identify(at, self.res.user_home)
         return Place(event.root, event.marker, project, identity)
 
 
@@ -131,6 +125,9 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
         batch.ledger.flush()
     for entry, reason in batch.aside:
         res.spool.set_aside(entry, reason)
+    for project_id in {place.project.id for _, place in prepared if isinstance(place, Place)}:
+        # a brief from before these events must not pass for fresh once the spool is empty; `settle` renders it anew
+        (res.home / "brief" / f"{project_id}.json").unlink(missing_ok=True)
     res.spool.drop(entries)
     return batch.report
 

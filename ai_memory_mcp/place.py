@@ -34,35 +34,79 @@ def default_home(env: "dict[str, str]") -> str:
 def exists(path: str) -> bool:
     """Tell whether something is at `path`; unreadable counts as absent."""
     try:
-        _os.stat(path)
-    except (OSError, ValueError):
+        return _os.access(path, 0)  # F_OK; `stat` would pay for an exception at each level of a path
+    except ValueError:
         return False
-    return True
+
+
+def real(path: str) -> str:
+    """Return the absolute path without symbolic links; what does not exist stays as told. '' stays ''."""
+    if not path or "\0" in path:
+        return ""
+    if sys.platform == "win32":
+        return str(_os.path.realpath(path))
+    try:
+        here = _os.getcwd()
+    except OSError:  # the folder was deleted under this process
+        here = ""
+    if path == here:  # the usual case: an agent's hook runs where its event happened
+        return path
+    return _without_links(path if path[0] == "/" else f"{here}/{path}")
+
+
+def _without_links(path: str) -> str:
+    done = ""
+    left = path.split("/")[::-1]
+    hops = 0
+    while left:
+        part = left.pop()
+        if part == "..":
+            done = done[: max(done.rfind("/"), 0)]
+        elif part not in ("", "."):
+            done += "/" + part
+            target = _link(done)
+            if target and hops < 40:  # as the kernel: more than 40 links are a circle
+                hops += 1
+                done = "" if target[0] == "/" else done[: done.rfind("/")]
+                left += target.split("/")[::-1]
+    return done or "/"
+
+
+def _link(path: str) -> str:
+    try:
+        is_link = _os.lstat(path).st_mode & 0o170000 == 0o120000
+        return _os.readlink(path) if is_link else ""
+    except OSError:
+        return ""
 
 
 def find_root(cwd: str, user_home: str) -> "tuple[str, str]":
-    """Return (root, marker file) for a working directory.
+    """Return (root, marker file) for a working directory, both without symbolic links.
 
     Walks up, stopping before `user_home`: the marker is the nearest `.ai-memory.toml` ('' if none); the root is the
     nearest folder with `.git`, else the marker's folder, else `cwd` itself; '' where nothing may be a project (the
     user's home or above it, `/`, the folders for temporary files themselves).
     """
-    at = cwd = cwd.rstrip("/\\") or "/"
+    cwd = real(cwd)
+    user_home = real(user_home)
+    at = cwd
     git = marker = ""
-    if never_a_project(cwd, user_home):
-        return "", ""
     while not (git and marker) and not never_a_project(at, user_home):
         if not git and exists(at + "/.git"):
             git = at
         if not marker and exists(at + "/" + MARKER):
             marker = at + "/" + MARKER
         at = at[: max(at.rfind("/"), at.rfind("\\"), 0)]
+    if at == cwd:
+        return "", ""
     return git or marker[: -len(MARKER) - 1] or cwd, marker
 
 
 def never_a_project(path: str, user_home: str) -> bool:
     """Tell whether a folder is too general to be a project: home or above it, `/`, a drive, a temporary folder."""
     if path in ("", "/", "/tmp", "/var/tmp", "/private/tmp", "/private/var/tmp") or path.endswith(":"):
+        return True
+    if path.startswith("/private/var/folders/") and path.count("/") <= 6:  # what macOS calls TMPDIR, and above it
         return True
     home = user_home.rstrip("/\\")
     return bool(home) and (path == home or home.startswith((path + "/", path + "\\")))

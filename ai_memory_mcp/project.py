@@ -2,7 +2,8 @@
 
 Order: the nearest `.ai-memory.toml` that names a project, the git repository (its id file, a known remote, the
 normalised remote), the folder. Home, `/` and the temporary folders are never a project. `identify` only looks;
-`remember_identity` is what writes the small id file into a repository without a remote.
+`keep_id` is what writes the small id file into a repository without a remote. A copied repository (`cp -r`) takes
+that file along, so it shares its memory with the original, as a clone does.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import os
 import re
 import sys
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ai_memory_mcp.errors import ProjectError
-from ai_memory_mcp.place import find_root
+from ai_memory_mcp.place import find_root, real
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,13 +29,29 @@ DEFAULT_WORKSPACE = "default"
 GENERAL = "general"
 ID_FILE = "ai-memory-project"
 CASELESS_HOSTS = ("github.com", "gitlab.com", "bitbucket.org")  # their paths ignore case
+_OTHER_DOORS = re.compile(r"^(?:www|ssh|altssh)\.(?=(?:github\.com|gitlab\.com|bitbucket\.org)$)")  # ssh on port 443
+_DRIVE_OR_PATH = re.compile(r"^([A-Za-z]:[\\/]|[./~\\])")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What a git directory tells: `main` is the folder of the main work tree (of a bare repository: itself), `kept`
+    the id in our file, `remote` normalised. `stamps` are the files that were read."""
+
+    git_dir: str
+    main: str
+    name: str
+    kept: str = ""
+    remote: str = ""
+    stamps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Identity:
     """What a folder says about its project. `id` is '' where only a new random one can serve.
 
-    `stamps` are the files (with mtime in ns, 0 for absent) whose change would change this answer.
+    `homes` are the folders under which the project is recorded: main work tree and this one, the folder of the naming
+    marker. `stamps` are the files (with mtime in ns, 0 for absent) whose change would change this answer.
     """
 
     root: str
@@ -44,6 +62,7 @@ class Identity:
     remote: str = ""
     git_dir: str = ""
     marker: str = ""
+    homes: tuple[str, ...] = ()
     stamps: dict[str, int] = field(default_factory=dict)
 
 
@@ -64,75 +83,83 @@ def remote_id(remote: str) -> str:
 
 def identify(cwd: str, user_home: str) -> Identity:
     """Say what project a working directory belongs to. Raises ProjectError when its `.ai-memory.toml` is broken."""
-    user_home = os.path.realpath(user_home) if user_home else ""
-    root, marker = find_root(os.path.realpath(cwd) if cwd else "", user_home)
-    stamps: dict[str, int] = {}
-    workspace = named = ""
-    at = marker
-    while at and not named:  # the nearest marker that names a project; one may only hold capture rules
-        stamps[at] = mtime(at)
-        settings = _marker_settings(at)
-        workspace = workspace or _name(settings, "workspace", at)
-        named = _name(settings, "project", at)
-        at = find_root(os.path.dirname(os.path.dirname(at)), user_home)[1]
+    root, marker = find_root(cwd, user_home)
+    workspace, named, naming, read = _told_by_markers(marker, user_home)
     workspace = workspace or DEFAULT_WORKSPACE
+    stamps = {path: mtime(path) for path in read}
     if named:
         ours = named_id(workspace, named)
-        return Identity(root, "marker", workspace, named, ours, marker=marker, stamps=stamps)
+        home = os.path.dirname(naming)
+        return Identity(root, "marker", workspace, named, ours, marker=marker, homes=(home,), stamps=stamps)
     if not root:
         return Identity("", "none", workspace, GENERAL, named_id(workspace, GENERAL))
-    git_dir = _git_dir(root)
-    if not git_dir:
+    found = repository(root)
+    if not found:
+        stamps[os.path.join(root, ".git")] = 0
         name = os.path.basename(root) or root
-        return Identity(root, "folder", workspace, name, marker=marker, stamps=stamps)
-    config = os.path.join(git_dir, "config")
-    remote = normalise_remote(_remote_url(config))
-    kept = _kept_id(git_dir)
-    stamps |= {config: mtime(config), os.path.join(git_dir, ID_FILE): mtime(os.path.join(git_dir, ID_FILE))}
-    name = remote.rsplit("/", 1)[-1] if remote else os.path.basename(_main_root(git_dir, root))
-    ours = kept or (remote_id(remote) if remote else "")
-    by = "remote" if remote and not kept else "repository"
-    return Identity(root, by, workspace, name, ours, remote, git_dir, marker, stamps)
+        return Identity(root, "folder", workspace, name, marker=marker, homes=(root,), stamps=stamps)
+    stamps |= {path: mtime(path) for path in found.stamps}
+    homes = tuple(dict.fromkeys((found.main, root)))
+    by = "remote" if found.remote and not found.kept else "repository"
+    ours = found.kept or (remote_id(found.remote) if found.remote else "")
+    return Identity(root, by, workspace, found.name, ours, found.remote, found.git_dir, marker, homes, stamps)
 
 
-def remember_identity(identity: Identity, project_id: str) -> bool:
+def repository(root: str) -> Repository | None:
+    """Read what tells the repository at `root` (a work tree, or a bare one) from others; None where there is none."""
+    git_dir, linked = _git_dir(root)
+    if not git_dir:
+        return None
+    main = _main_folder(git_dir) if linked else root
+    remote, kept = _origin(git_dir, main)
+    name = remote.rsplit("/", 1)[-1] or os.path.basename(main).removesuffix(".git")
+    stamps = (os.path.join(git_dir, "config"), os.path.join(git_dir, ID_FILE))
+    return Repository(git_dir, main, name, kept, remote, stamps)
+
+
+def keep_id(identity: Identity, project_id: str) -> str:
     """Keep a random id inside the repository's own git directory (untracked), so that moving the folder keeps its
-    memory. Returns False where the directory refuses; then the folder's path has to do."""
+    memory. Returns the id in force: what another process kept there first, else the given one, be it only in the
+    registry because the directory refuses."""
     if not identity.git_dir or identity.id:
-        return False
+        return project_id
     path = os.path.join(identity.git_dir, ID_FILE)
+    mine = f"{path}.{os.getpid()}"
     try:
-        with open(path, "x", encoding="ascii") as file:
-            file.write(project_id + "\n")
+        Path(mine).write_text(project_id + "\n", encoding="ascii")
+        os.link(mine, path)  # whole at once, and never over another's
     except OSError:
-        return False
-    return True
+        return _kept_id(identity.git_dir) or project_id
+    finally:
+        with suppress(OSError):
+            os.unlink(mine)
+    return project_id
 
 
 def branch_of(root: str) -> str:
     """Return the branch checked out at `root`, '' outside git or on a detached HEAD."""
-    head = Path(_worktree_git_dir(root), "HEAD") if _worktree_git_dir(root) else None
-    try:
-        text = head.read_text(encoding="utf-8") if head else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return text.strip().removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else ""
+    own = _own_git_dir(root)
+    text = _line(own, "HEAD") if own else ""
+    return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else ""
 
 
-def normalise_remote(url: str) -> str:
+def normalise_remote(url: str, base: str = "") -> str:
     """Return `host/path` of a git remote, the same for every spelling of it ('' for none).
 
-    git@host:a/b.git, ssh://git@host:22/a/b, https://user@host/a/b/ are one; a local path stays itself.
+    git@host:a/b.git, ssh://git@host:22/a/b, https://user:secret@host/a/b/ are one. A path on this machine becomes
+    `file:<absolute path>`; a relative one counts from `base`.
     """
     url = url.strip()
-    if not url:
+    match = re.match(r"^[a-z][a-z0-9+.-]*://(?:[^/]*@)?(\[[^\]]+\]|[^/:@]+)(?::\d*)?/+(.*)$", url, re.IGNORECASE)
+    if not match and not _DRIVE_OR_PATH.match(url):
+        match = re.match(r"^(?:[^/@:]*@)?(\[[^\]]+\]|[^/:@]+):(?!//)(.*)$", url)
+    if not url or (match and not match.group(2).strip("/")):
         return ""
-    match = re.match(r"^[a-z][a-z0-9+.-]*://(?:[^/@]*@)?(\[[^\]]+\]|[^/:]+)(?::\d+)?/+(.*)$", url, re.IGNORECASE)
-    if not match and not re.match(r"^([A-Za-z]:[\\/]|[./~\\])", url):
-        match = re.match(r"^(?:[^/@:]*@)?([^/:@]+):(?!//)(.*)$", url)
     if not match or url.lower().startswith("file:"):
-        return "file:" + re.sub(r"^file://", "", url, flags=re.IGNORECASE).rstrip("/").removesuffix(".git")
-    host, path = match.group(1).lower(), match.group(2).strip("/").removesuffix(".git").rstrip("/")
+        path = re.sub(r"^file:(//[^/]*)?", "", url, flags=re.IGNORECASE)
+        return "file:" + real(os.path.join(base, os.path.expanduser(path))).removesuffix("/.git").removesuffix(".git")
+    host = _OTHER_DOORS.sub("", match.group(1).lower())
+    path = match.group(2).strip("/").removesuffix(".git").rstrip("/")
     return f"{host}/{path.lower() if host in CASELESS_HOSTS else path}"
 
 
@@ -144,11 +171,26 @@ def mtime(path: str) -> int:
         return 0
 
 
+def _told_by_markers(marker: str, user_home: str) -> tuple[str, str, str, list[str]]:
+    """Return (workspace, project, the marker that names the project, markers read), going up until both are told.
+
+    The nearest word counts; a marker may also hold capture rules alone.
+    """
+    workspace = named = naming = ""
+    read: list[str] = []
+    while marker and not (workspace and named):
+        read.append(marker)
+        settings = _marker_settings(marker)
+        workspace = workspace or _name(settings, "workspace", marker)
+        if not named:
+            named, naming = _name(settings, "project", marker), marker
+        marker = find_root(os.path.dirname(os.path.dirname(marker)), user_home)[1]
+    return workspace, named, naming, read
+
+
 def _marker_settings(marker: str) -> dict[str, object]:
-    if not marker:
-        return {}
     try:
-        return tomllib.loads(Path(marker).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(marker).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -162,30 +204,46 @@ def _name(settings: dict[str, object], key: str, marker: str) -> str:
     return value.strip()
 
 
-def _worktree_git_dir(root: str) -> str:
+def _git_dir(root: str) -> tuple[str, bool]:
+    """Return (the git directory that all work trees share, whether this is a linked one); '' where there is none."""
+    own = _own_git_dir(root)
+    if not own:
+        bare = all(os.path.exists(os.path.join(root, name)) for name in ("HEAD", "objects", "refs"))
+        return (root, False) if bare else ("", False)
+    common = _line(own, "commondir")
+    if common:
+        return os.path.normpath(os.path.join(own, common)), True
+    main, linked, _ = own.rpartition(os.sep + "worktrees" + os.sep)  # of a repository that is gone or not mounted here
+    return (main, True) if linked and not os.path.exists(own) else (own, False)
+
+
+def _own_git_dir(root: str) -> str:
     """Return the git directory of this very work tree (of a linked one: below the main one's)."""
     dot = os.path.join(root, ".git")
     if os.path.isdir(dot):
         return dot
-    try:
-        told = Path(dot).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+    told = _line(root, ".git")
     return os.path.normpath(os.path.join(root, told[8:])) if told.startswith("gitdir: ") else ""
 
 
-def _git_dir(root: str) -> str:
-    """Return the git directory that all work trees of the repository share."""
-    own = _worktree_git_dir(root)
-    try:
-        common = Path(own, "commondir").read_text(encoding="utf-8").strip() if own else ""
-    except (OSError, UnicodeDecodeError):
-        return own
-    return os.path.normpath(os.path.join(own, common))
+def _main_folder(git_dir: str) -> str:
+    """Return the main work tree of a git directory; a bare repository is its own, `x/.bare` stands for x."""
+    folder, name = os.path.split(git_dir)
+    return real(folder if name.startswith(".") else git_dir)
 
 
-def _main_root(git_dir: str, root: str) -> str:
-    return os.path.dirname(git_dir) if os.path.basename(git_dir) == ".git" else root
+def _origin(git_dir: str, main: str, hops: int = 0) -> tuple[str, str]:
+    """Return (remote, kept id). A clone of a repository on this machine is what that one is."""
+    remote = normalise_remote(_remote_url(os.path.join(git_dir, "config")), main)
+    kept = _kept_id(git_dir)
+    if kept or hops > 4 or not remote.startswith("file:"):
+        return remote, kept
+    for folder in (remote[5:], remote[5:] + ".git"):
+        source = _git_dir(folder)[0]
+        if source:
+            further, kept = _origin(source, folder, hops + 1)
+            return further or remote, kept
+    return remote, ""
 
 
 def _remote_url(config: str) -> str:
@@ -197,18 +255,25 @@ def _remote_url(config: str) -> str:
     except OSError:
         return ""
     for line in lines:
-        head = re.match(r'^\s*\[remote\s+"(.+)"\]', line)
+        head = re.match(r'^\s*\[\s*remote\s+"(.+)"\s*\]', line, re.IGNORECASE)
         if head or line.lstrip().startswith("["):
             section = head.group(1) if head else ""
-        url = re.match(r"^\s*url\s*=\s*(.+?)\s*$", line)
+        url = re.match(r'^\s*url\s*=\s*"?(.*?)"?\s*(?:\s[#;].*)?$', line, re.IGNORECASE)
         if section and url:
-            urls.setdefault(section, url.group(1).strip('"'))
+            urls.setdefault(section, url.group(1))
     return urls.get("origin") or next(iter(urls.values()), "")
 
 
 def _kept_id(git_dir: str) -> str:
     try:
-        text = Path(git_dir, ID_FILE).read_text(encoding="ascii").strip()
-        return str(uuid.UUID(text))
+        return str(uuid.UUID(_line(git_dir, ID_FILE)))
+    except ValueError:
+        return ""
+
+
+def _line(folder: str, name: str) -> str:
+    """Return a small file's text; '' where there is none, or none that reads as text."""
+    try:
+        return Path(folder, name).read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return ""

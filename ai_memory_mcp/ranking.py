@@ -7,8 +7,13 @@ parts of camelCase and of letter-digit names, and pairs of neighbouring characte
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import islice, pairwise
+from typing import get_args
+
+from ai_memory_mcp.model import EventKind, PageKind
 
 STOP_WORDS = frozenset(
     """
@@ -19,22 +24,32 @@ STOP_WORDS = frozenset(
     would you your
     """.split()
 )
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_CJK = (
+    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
 _CJK_RUN = re.compile(f"[{_CJK}]+")
+_CJK_WORD = re.compile(rf"\w*[{_CJK}]\w*")
 _WORD = re.compile(r"\w+", re.UNICODE)
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 _MIXED = re.compile(r"\b(?=\w*[a-z][A-Z]|\w*[A-Za-z]\d|\w*\d[A-Za-z]|\w*[A-Z]{2}[a-z])\w{3,80}\b")
 _FILTER = re.compile(r"(?:^|(?<=\s))(kind|agent|before|after|path):(\"[^\"]+\"|\S+)")
 _PHRASE = re.compile(r'"([^"]+)"')
+OBSERVATIONS = ("observation", "observations")  # how a question asks for observations of any kind
+EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
+PAGE_KINDS: tuple[str, ...] = get_args(PageKind)
+MAX_PAIRS = 12  # pairs of words that count more where they stand together; each costs as much as two words
+NEAR = 2  # words between the two of a pair
 MAX_TERMS = 40  # of a question: what is longer is a pasted text, whose first words say enough
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question taken apart. `terms` are alternatives, `phrases` are all required; filters narrow."""
+    """A question taken apart. `terms` are alternatives, `pairs` of them stood together, `phrases` are all required;
+    filters narrow."""
 
     terms: tuple[str, ...]
     phrases: tuple[str, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
     kinds: tuple[str, ...] = ()
     agent: str = ""
     path: str = ""
@@ -47,8 +62,10 @@ def extra_terms(text: str) -> str:
     found: list[str] = []
     for name in _MIXED.findall(text):
         found += [part.lower() for part in _PARTS.findall(name) if part != name]
-    for run in _CJK_RUN.findall(text):
-        found += pairs(run)
+    for word in _CJK_WORD.findall(text):
+        found += _CJK_RUN.sub(" ", word).lower().split()
+        for run in _CJK_RUN.findall(word):
+            found += [*pairs(run), run[-1]]  # with the last one, each character begins a term: see `_term`
     return " ".join(dict.fromkeys(found))
 
 
@@ -57,43 +74,56 @@ def pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
+def kind_named(name: str) -> str:
+    """Return the kind of page or observation that a word means, plural or not; '' for none."""
+    name = name.strip().lower()
+    singular = name[:-3] + "y" if name.endswith("ies") else name.removesuffix("s")
+    known = (*PAGE_KINDS, *EVENT_KINDS, *OBSERVATIONS)
+    return next((one for one in (name, singular) if one in known), "")
+
+
 def take_apart(text: str) -> Question:
     """Read a question: filters (`kind:decision agent:codex after:2026-01-01 path:src/`), phrases, words.
 
     Anything is valid: what is no filter is searched as words.
     """
-    text = text.replace("\0", " ")[:10_000]
+    text = text[:10_000].replace("\0", " ").encode("utf-8", "replace").decode()
     given: dict[str, list[str]] = {}
-    for name, value in _FILTER.findall(text):
-        given.setdefault(name, []).append(value.strip('"'))
-    dates = {name: _date(given[name][-1]) for name in ("before", "after") if name in given}
-    if any(value is None for value in dates.values()):  # "before:lunch" is a word, not a filter
-        given, dates = {k: v for k, v in given.items() if k not in dates}, {}
-    rest = _FILTER.sub(lambda m: " " if m.group(1) in given else m.group(0), text)
-    phrases = tuple(phrase for quoted in _PHRASE.findall(rest) if (phrase := " ".join(_WORD.findall(quoted))))
+
+    def take(match: re.Match[str]) -> str:
+        name, value = match.group(1), match.group(2).strip('"')
+        if (name == "kind" and not kind_named(value)) or (name in ("before", "after") and not _date(value)):
+            return match.group(0)  # "before:lunch" are words
+        given.setdefault(name, []).append(value)
+        return " "
+
+    rest = _FILTER.sub(take, text)
+    words = _words(rest)
     return Question(
-        terms=_terms(rest),
-        phrases=phrases[:8],
-        kinds=tuple(given.get("kind", ())),
+        terms=tuple(dict.fromkeys(term for group in words for term in group))[:MAX_TERMS],
+        phrases=tuple(dict.fromkeys(part for quoted in _PHRASE.findall(rest) for part in _phrase(quoted)))[:16],
+        pairs=tuple((one[0], other[0]) for one, other in pairwise(words))[:MAX_PAIRS],
+        kinds=tuple(kind_named(kind) for kind in given.get("kind", ())),
         agent=given.get("agent", [""])[-1],
         path=given.get("path", [""])[-1],
-        before=dates.get("before"),
-        after=dates.get("after"),
+        before=_date(given.get("before", [""])[-1]),
+        after=_date(given.get("after", [""])[-1]),
     )
 
 
-def match_expression(question: Question, scope: str) -> str:
+def match_expression(question: Question, scopes: Sequence[str]) -> str:
     """Return an FTS5 MATCH expression; every word is quoted, so nothing typed can be syntax. '' for no words.
 
-    `scope` is the token of the project ('' for all).
+    `scopes` are the tokens of the projects to look in (none: all).
     """
-    parts = [f'"{phrase}"' for phrase in question.phrases]
-    if not parts and question.terms:
-        parts = ["(" + " OR ".join(f'"{term}"' for term in question.terms) + ")"]
-    if not parts:
+    required = [_term(phrase) for phrase in question.phrases]
+    optional = [_term(term) for term in question.terms]
+    optional += [f"NEAR({_term(one)} {_term(other)}, {NEAR})" for one, other in question.pairs]
+    if not required and not optional:
         return ""
-    wanted = " AND ".join(parts)
-    return f'scope:"{scope}" AND {wanted}' if scope else wanted
+    wanted = " AND ".join([*required, f"({' OR '.join([*required, *optional])})"])
+    within = "scope:(" + " OR ".join(f'"{scope}"' for scope in scopes) + ") AND " if scopes else ""
+    return f"{within}{{title body terms}}:({wanted})"
 
 
 def scope_token(project: str) -> str:
@@ -101,16 +131,24 @@ def scope_token(project: str) -> str:
     return "p" + project.replace("-", "")
 
 
-def snippet(text: str, terms: tuple[str, ...], width: int = 320) -> str:
-    """Return the stretch of `text` (about `width` characters) that holds most of the terms, on one line."""
+def snippet(text: str, title: str, terms: tuple[str, ...], width: int = 320) -> str:
+    """Return the stretch of `text` (about `width` characters) that holds most of the terms, on one line.
+
+    The title is shown beside it, so where the text begins with it, that is no evidence unless there is none else.
+    """
     flat = " ".join(text.split())
+    beginning = " ".join(title.rstrip("…").split())
+    rest = flat.lstrip("# ").removeprefix(beginning).lstrip(" .…") if beginning else flat
+    if _spots(rest, terms) or (rest and not _spots(flat, terms)):
+        flat = rest
     if len(flat) <= width:
         return flat
-    lowered = flat.lower()
-    spots = sorted({at for term in terms for at in _spots(lowered, term)})
-    best = max(spots, key=lambda at: sum(at <= other < at + width * 3 // 4 for other in spots), default=0)
-    start = max(0, best - width // 8)
-    start = 0 if start == 0 else flat.find(" ", start) + 1
+    spots = _spots(flat, terms)
+    best = max(
+        spots, key=lambda spot: len({t for at, t in spots if spot[0] <= at < spot[0] + width * 3 // 4}), default=(0, "")
+    )
+    start = max(0, best[0] - width // 8)
+    start = 0 if start == 0 else flat.find(" ", start, best[0]) + 1 or start
     cut = flat[start : start + width]
     return ("…" if start else "") + cut + ("…" if start + width < len(flat) else "")
 
@@ -120,33 +158,56 @@ def tokens(text: str) -> int:
     return (len(text) + 3 * sum(len(run) for run in _CJK_RUN.findall(text)) + 3) // 4
 
 
-def _spots(text: str, term: str) -> list[int]:
-    found: list[int] = []
-    at = text.find(term)
-    while at >= 0 and len(found) < 50:
-        found.append(at)
-        at = text.find(term, at + 1)
-    return found
+def clip(text: str, budget: int) -> str:
+    """Return the beginning of a text that costs at most `budget` tokens, marked with … where it was cut."""
+    if tokens(text) <= budget:
+        return text
+    short, over = 0, len(text)
+    while short < over - 1:
+        middle = (short + over) // 2
+        short, over = (middle, over) if tokens(text[:middle] + "…") <= budget else (short, middle)
+    return text[:short].rstrip() + "…" if short else ""
 
 
-def _terms(text: str) -> tuple[str, ...]:
-    found: list[str] = []
-    for word in _WORD.findall(text):
-        runs = _CJK_RUN.findall(word)
-        if runs:
-            found += [pair for run in runs for pair in pairs(run)]
-            word = _CJK_RUN.sub(" ", word)
-        for plain in word.replace("_", " ").split():
-            found.append(plain.lower())
-            found += [part.lower() for part in _PARTS.findall(plain) if len(part) > 1]
-    unique = list(dict.fromkeys(found))
-    telling = [word for word in unique if word not in STOP_WORDS]
-    return tuple((telling or unique)[:MAX_TERMS])
+def _spots(text: str, terms: Sequence[str]) -> list[tuple[int, str]]:
+    """Return where (stems of) the terms stand in a text, the first 200."""
+    stems = sorted({term[: max(4, len(term) - 3)] for term in terms}, key=len, reverse=True)
+    if not stems:
+        return []
+    pattern = "|".join(
+        re.escape(stem) if len(stem) > 3 or _CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in stems
+    )
+    return [(found.start(), found.group()) for found in islice(re.finditer(pattern, text.lower()), 200)]
+
+
+def _words(text: str) -> list[list[str]]:
+    """Return the telling words of a text in their order, each with its parts; all words where none is telling."""
+    groups = [group for word in _WORD.findall(text) for group in _word(word)]
+    return [kept for group in groups if (kept := [term for term in group if term not in STOP_WORDS])] or groups
+
+
+def _word(word: str) -> Iterator[list[str]]:
+    for run in _CJK_RUN.findall(word):
+        for pair in pairs(run):
+            yield [pair]
+    for plain in _CJK_RUN.sub(" ", word).replace("_", " ").split():
+        yield [plain.lower(), *(part.lower() for part in _PARTS.findall(plain) if len(part) > 1)]
+
+
+def _phrase(quoted: str) -> list[str]:
+    """Return what a quoted text requires: its words together, its CJK characters as pairs."""
+    plain = " ".join(_WORD.findall(_CJK_RUN.sub(" ", quoted)))
+    return [*([plain] if plain else []), *(pair for run in _CJK_RUN.findall(quoted) for pair in pairs(run))]
+
+
+def _term(term: str) -> str:
+    """Quote a term for FTS5; a single CJK character stands for every pair that begins with it."""
+    return f'"{term}"*' if len(term) == 1 and _CJK_RUN.match(term) else f'"{term}"'
 
 
 def _date(value: str) -> datetime | None:
     try:
         when = datetime.fromisoformat(value)
+        return when if when.tzinfo else when.replace(tzinfo=timezone.utc)
     except ValueError:
         return None
-    return when if when.tzinfo else when.replace(tzinfo=timezone.utc)

@@ -6,72 +6,72 @@ Pages come first; observations are the evidence below them: asked when pages mis
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from ai_memory_mcp import markdown, pages, sessions
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.index.search import Match
+from ai_memory_mcp.index.search import Db, Match
 from ai_memory_mcp.model import Answer, Document, Hit, Page, Project, Query
-from ai_memory_mcp.ranking import Question, snippet, take_apart, tokens
+from ai_memory_mcp.ranking import PAGE_KINDS, Question, clip, kind_named, snippet, take_apart, tokens
 from ai_memory_mcp.resources import Resources
 
-PAGE_KINDS = (
-    "session",
-    "handoff",
-    "decision",
-    "gotcha",
-    "procedure",
-    "concept",
-    "note",
-    "rule",
-    "slot",
-    "lint",
-    "project",
-    "index",
-)
 AUTHORITY = {"rule": 1.25, "decision": 1.2, "gotcha": 1.2, "procedure": 1.2, "concept": 1.1, "handoff": 0.8}
 HIDDEN = ("index", "project")
-SUPERSEDED = 0.3  # a superseded page stays findable, but below what replaced it
+SUPERSEDED = 0.3  # a superseded page stays findable, but below what is current
 FEW = 3  # with fewer page hits than this, observations are asked as well
-PER_SESSION = 3  # observations of one session among the hits
-HIT_OVERHEAD = 30  # tokens that a hit costs beside title and snippet
+PER_SESSION = 3  # observations of one session among the hits, where they only fill up
+NAMED = 3  # projects that an answer names one by one
+FRAME = "00 hits in project  (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"  # round an answer's hits
+SEPARATORS = 48  # characters of a hit beside its facts, title and snippet
 
 
-def answer(db: sqlite3.Connection, projects: Sequence[Project], query: Query, here: Project | None) -> Answer:
-    """Rank pages and observations of the projects for a query."""
+def answer(db: Db, projects: Sequence[Project], query: Query, here: Project | None) -> Answer:
+    """Rank pages and observations of the projects for a query; hits cost at most `max_tokens` when rendered."""
     question = take_apart(query.text)
+    told = [kind_named(kind) for kind in query.kinds]
+    wanted = [kind for kind in told if kind] or ([] if query.kinds else list(question.kinds))
+    hits, searched = ([], []) if query.kinds and not wanted else _look(db, projects, question, wanted, query.limit)
+    hint = "" if hits else _hint(question, query, wanted)
+    if not hits and question.phrases:
+        hits, searched = _look(db, projects, replace(question, phrases=()), wanted, query.limit)
+        hint = "nothing has the quoted words together; these hits have some of them" if hits else hint
+    names = sorted({project.name for project in projects})
+    where = ", ".join(names) if 0 < len(names) <= NAMED else f"{len(names)} projects" if names else "no project"
+    looked = f"{' and '.join(searched) or 'nothing'} of {where}"
+    name = here.name if here else None
+    kept = _within(hits, query.max_tokens - tokens(FRAME + looked + (name or "") + hint), name)
+    if hits and not kept:
+        hint = "there are hits, but not one fits; ask with a larger max_tokens"
+    return Answer(query=query.text, project=name, hits=tuple(kept), searched=looked, hint=hint)
+
+
+def _look(
+    db: Db, projects: Sequence[Project], question: Question, wanted: Sequence[str], limit: int
+) -> tuple[list[Hit], list[str]]:
+    """Return hits, pages before observations, and the words for where was looked."""
     names = {project.id: project.name for project in projects}
-    ids = [project.id for project in projects]
-    wanted = query.kinds or question.kinds
     page_kinds = [kind for kind in wanted if kind in PAGE_KINDS]
     other_kinds = [kind for kind in wanted if kind not in PAGE_KINDS]
     hits: list[Hit] = []
     searched = []
-    if ids and (page_kinds or not wanted):
-        found = search.pages(db, question, ids, page_kinds, query.limit * 3)
-        hits += _page_hits(found, question, names, bool(page_kinds))
+    if names and (page_kinds or not wanted):
+        found = search.pages(db, question, list(names), page_kinds, limit * 3, HIDDEN)
+        hits = _page_hits(found, question, names, limit)
         searched.append("pages")
-    if ids and (other_kinds or (not wanted and len(hits) < FEW)):
-        kinds = [] if "observation" in other_kinds else other_kinds
-        evidence = search.observations(db, question, ids, kinds, query.limit * 4)
-        hits += _observation_hits(db, evidence, question, names, below=min((hit.score for hit in hits), default=0.0))
+    if names and (other_kinds or (not wanted and len(hits) < FEW)):
+        evidence = search.observations(db, question, list(names), other_kinds, limit * 4)
+        per_session = limit if other_kinds else PER_SESSION
+        lowest = min((hit.score for hit in hits), default=0.0)
+        hits += _observation_hits(db, evidence, question, names, below=lowest, per_session=per_session)
         searched.append("observations")
-    hits = _within(hits[: query.limit] if query.limit else hits, query.max_tokens)
-    where = here.name if here else None
-    return Answer(
-        query=query.text,
-        project=where,
-        hits=tuple(hits),
-        searched=f"{' and '.join(searched) or 'nothing'} of {', '.join(sorted(names.values())) or 'no project'}",
-        hint="" if hits else _hint(question, query),
-    )
+    return hits[:limit], searched
 
 
-def recent(db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
+def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
     """Return the pages changed last, newest first."""
     names = {project.id: project.name for project in projects}
     found = rows.recent_pages(db, list(names), kinds, limit)
@@ -83,7 +83,7 @@ def recent(db: sqlite3.Connection, projects: Sequence[Project], kinds: Sequence[
     return tuple(hits)
 
 
-def read_page(res: Resources, db: sqlite3.Connection, project: Project, path: str, *, links: bool) -> Document:
+def read_page(res: Resources, db: Db, project: Project, path: str, *, links: bool) -> Document:
     """Return a page with, on request, its links both ways."""
     page, text = pages.load(res, project, path)
     return Document(
@@ -119,44 +119,54 @@ def read_session(res: Resources, row: SessionRow, project: Project, *, observati
     )
 
 
-def _page_hits(found: Sequence[Match], question: Question, names: dict[str, str], asked: bool) -> list[Hit]:
+def _page_hits(found: Sequence[Match], question: Question, names: dict[str, str], limit: int) -> list[Hit]:
+    """Return the best pages as hits: by words and authority, whatever is superseded below all that is current."""
+    ranked = sorted(
+        ((_superseded(match), -match.score * AUTHORITY.get(match.kind, 1.0), match.path, match) for match in found),
+        key=lambda one: one[:3],
+    )[:limit]
+    lowest = min((-score for old, score, _, _ in ranked if not old), default=float("inf"))
     hits = []
-    for match in found:
-        if match.kind in HIDDEN and not asked:
-            continue
+    for old, score, _, match in ranked:
         page = Page.model_validate({**json.loads(match.record), "body": ""})
-        if question.agent and page.agent != question.agent:
-            continue
-        weight = AUTHORITY.get(match.kind, 1.0)
         reasons = [f"words match ({match.score:.1f})"]
-        if weight > 1.0:
+        if AUTHORITY.get(match.kind, 1.0) > 1.0:
             reasons.append(f"{match.kind} counts more")
-        if page.status == "superseded":
-            weight *= SUPERSEDED
+        if old:
             reasons.append(f"superseded by {page.superseded_by or 'a newer page'}")
-        text = snippet(_without_path(match), question.terms)
-        hits.append(_hit(page, names.get(match.project, ""), text, match.score * weight, ", ".join(reasons)))
-    return sorted(hits, key=lambda hit: (-hit.score, hit.path))
+        score = min(-score * SUPERSEDED, lowest) if old else -score
+        text = snippet(_without_path(match), page.title, question.terms)
+        hits.append(_hit(page, names.get(match.project, ""), text, score, ", ".join(reasons)))
+    return hits
+
+
+def _superseded(match: Match) -> bool:
+    return bool(json.loads(match.record).get("status") == "superseded")
 
 
 def _observation_hits(
-    db: sqlite3.Connection, found: Sequence[Match], question: Question, names: dict[str, str], *, below: float
+    db: Db,
+    found: Sequence[Match],
+    question: Question,
+    names: dict[str, str],
+    *,
+    below: float,
+    per_session: int,
 ) -> list[Hit]:
-    """Return observations as hits, scored to stand below the pages; a few per session, the same title once."""
+    """Return observations as hits, scored to stand below the pages; a few per session, the same text once."""
     top = max((match.score for match in found), default=1.0) or 1.0
     ceiling = below * 0.95 if below > 0 else top
-    per_session: dict[str, int] = {}
-    titles: set[tuple[str, str]] = set()
+    taken: dict[str, int] = {}
+    seen: set[tuple[str, str, str]] = set()
     hits = []
     for match in found:
         row = rows.session(db, match.session)
         agent = row.agent if row else ""
-        if (question.agent and agent != question.agent) or (match.session, match.title) in titles:
+        same = (match.session, match.title, match.body)
+        if same in seen or taken.get(match.session, 0) >= per_session:
             continue
-        if per_session.get(match.session, 0) >= PER_SESSION:
-            continue
-        per_session[match.session] = per_session.get(match.session, 0) + 1
-        titles.add((match.session, match.title))
+        taken[match.session] = taken.get(match.session, 0) + 1
+        seen.add(same)
         hits.append(
             Hit(
                 id=match.id,
@@ -164,7 +174,7 @@ def _observation_hits(
                 title=match.title,
                 kind=match.kind,
                 project=names.get(match.project, ""),
-                snippet=snippet(match.body, question.terms),
+                snippet=snippet(match.body, match.title, question.terms),
                 score=round(match.score / top * ceiling, 4),
                 why="seen in a session",
                 agent=agent,
@@ -196,27 +206,42 @@ def _without_path(match: Match) -> str:
     return match.body.rpartition("\n")[0]
 
 
-def _within(hits: Sequence[Hit], budget: int) -> list[Hit]:
+def _within(hits: Sequence[Hit], budget: int, here: str | None) -> list[Hit]:
     """Keep hits while they fit the budget of tokens; the first one is shortened rather than left out."""
     kept: list[Hit] = []
-    left = budget
     for hit in hits:
-        price = HIT_OVERHEAD + tokens(hit.title) + tokens(hit.snippet)
-        if price > left and not kept:
-            room = max(0, left - HIT_OVERHEAD - tokens(hit.title)) * 2
-            kept.append(hit.model_copy(update={"snippet": hit.snippet[:room]}))
-        if price > left:
+        price = _price(hit, here)
+        if price > budget and not kept:
+            hit = _shortened(hit, budget, here)
+            price = _price(hit, here)
+        if price > budget:
             break
         kept.append(hit)
-        left -= price
+        budget -= price
     return kept
 
 
-def _hint(question: Question, query: Query) -> str:
+def _price(hit: Hit, here: str | None) -> int:
+    """Return what a hit costs when it is rendered with its facts, in tokens (see server/render.py)."""
+    facts = f"{hit.title[:200]}{hit.kind}{hit.path}{hit.agent}{hit.why}{hit.project if hit.project != here else ''}"
+    return tokens(f"{facts}{hit.snippet}{' ' * SEPARATORS}")
+
+
+def _shortened(hit: Hit, budget: int, here: str | None) -> Hit:
+    """Cut the snippet, then the title, as far as the budget asks."""
+    for key in ("snippet", "title"):
+        bare = hit.model_copy(update={key: ""})
+        hit = hit.model_copy(update={key: clip(getattr(hit, key), max(0, budget - _price(bare, here) - 1))})
+    return hit
+
+
+def _hint(question: Question, query: Query, wanted: Sequence[str]) -> str:
+    if query.kinds and not wanted:
+        return f"there is no kind {', '.join(query.kinds)[:60]}; known are {', '.join(PAGE_KINDS)} and observations"
     if not question.terms and not question.phrases:
         return "the question has no words to look for"
     if question.phrases:
         return "quoted words must stand together; try without the quotes"
-    if question.kinds or query.kinds or question.agent or question.before or question.after or question.path:
+    if wanted or question.agent or question.before or question.after or question.path:
         return "try without the filters"
     return "try other words, fewer words, or a search everywhere"

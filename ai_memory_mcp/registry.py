@@ -3,35 +3,63 @@ only repeats it."""
 
 from __future__ import annotations
 
-import difflib
+import hashlib
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from ai_memory_mcp import markdown, pages
 from ai_memory_mcp.errors import ProjectError
+from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Page, Project, Resolved, Scope
-from ai_memory_mcp.project import GENERAL, NAMESPACE, Identity, identify, named_id, remember_identity, workspace_id
+from ai_memory_mcp.project import (
+    DEFAULT_WORKSPACE,
+    GENERAL,
+    NAMESPACE,
+    Identity,
+    Repository,
+    identify,
+    keep_id,
+    named_id,
+    remote_id,
+    repository,
+    workspace_id,
+)
 from ai_memory_mcp.resources import Resources
 
 FRONT_PAGE = "project.md"
+LOCK_WAIT = 30.0
 
 
 def find(identity: Identity, known: Sequence[Project]) -> Project | None:
-    """Return the known project that an identity means: by id, by a remote it is known under, by its folder."""
+    """Return the known project that an identity means: by id, by a remote it is known under, by the name that a
+    marker gives, by its folder. A folder's word counts only where it cannot be another project's by now."""
     for project in known:
         if identity.id and project.id == identity.id:
             return project
     for project in known:
         if identity.remote and identity.remote in project.remotes:
             return project
-    if identity.by in ("folder", "repository") and not identity.id:
-        for project in known:
-            if identity.root in project.roots:
-                return project
+    if identity.by == "marker":
+        named = (one for one in known if (one.workspace, one.name) == (identity.workspace, identity.name))
+        return next(named, None)
+    for project in known:
+        if _cloned_from(project, identity):
+            return project
+        if _known_here(project, identity) and not _lives_elsewhere(project, identity):
+            return project
     return None
+
+
+def of_gone(root: str, marker: str, known: Sequence[Project]) -> Project | None:
+    """Return the project that a folder belonged to before it was removed."""
+    place = os.path.dirname(marker) if len(marker) > len(root) else root
+    if not root or os.path.isdir(place):
+        return None
+    return next((project for project in known if place in project.roots), None)
 
 
 def resolve(res: Resources, scope: Scope) -> Resolved:
@@ -42,10 +70,13 @@ def resolve(res: Resources, scope: Scope) -> Resolved:
         project = by_name(scope.project, scope.workspace, known)
         return Resolved(project=project, workspace=project.workspace, root="", by="named")
     identity = identify(scope.cwd, res.user_home)
-    workspace = scope.workspace or identity.workspace
-    if identity.by == "none":
-        return Resolved(project=None, workspace=workspace, root="", by="none")
-    found = find(identity, known) or _not_yet(identity, known)
+    if identity.by == "none" and not scope.workspace:
+        return Resolved(project=None, workspace=identity.workspace, root="", by="none")
+    identity = _by_its_own_remote(identity, known)
+    found = find(identity, known) or _new(identity, known)
+    if scope.workspace and (identity.by == "none" or scope.workspace != found.workspace):
+        _check_workspace(scope.workspace, known)  # another workspace was named: nothing of this folder's
+        return Resolved(project=None, workspace=scope.workspace, root="", by="named")
     return Resolved(project=found, workspace=found.workspace, root=identity.root, by=identity.by)
 
 
@@ -54,19 +85,20 @@ def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:
     told_workspace, slash, short = name.partition("/")
     if slash:
         workspace, name = told_workspace, short
+    _check_workspace(workspace, known)
     here = [project for project in known if not workspace or project.workspace == workspace]
     found = [project for project in here if name in (project.name, project.id)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ProjectError(
-            f"'{name}' is in several workspaces; say " + " or ".join(f"{p.workspace}/{p.name}" for p in found)
-        )
     if name == GENERAL:
-        return general(workspace or "default")
-    close = difflib.get_close_matches(name, [project.name for project in here], n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else "`ai-memory-mcp projects` lists the known ones"
-    raise ProjectError(f"there is no project '{name}'; {hint}")
+        workspace = workspace or DEFAULT_WORKSPACE
+        return next((project for project in found if project.workspace == workspace), general(workspace))
+    if len(found) > 1:
+        choices = " or ".join(f"{project.workspace}/{project.name}" for project in found)
+        raise ProjectError(f"'{name}' is in several workspaces; say {choices}")
+    if not found:
+        names = [project.name for project in here]
+        elsewhere = [f"{project.workspace}/{project.name}" for project in known if project.name == name]
+        raise ProjectError(f"there is no project '{name}'; {_did_you_mean(name, names, elsewhere)}")
+    return found[0]
 
 
 def general(workspace: str) -> Project:
@@ -78,30 +110,34 @@ def general(workspace: str) -> Project:
 
 def make_known(res: Resources, identity: Identity, known: Sequence[Project], *, now: datetime) -> Project:
     """Return the project of an identity, recorded with this root and remote; made when it is new."""
+    identity = _by_its_own_remote(identity, known)
     found = find(identity, known)
-    project = found or _new(identity, known)
-    if not found and not identity.id:
-        remember_identity(identity, project.id)
-    roots = project.roots if not identity.root or identity.root in project.roots else (*project.roots, identity.root)
-    remotes = project.remotes
-    if identity.remote and identity.remote not in remotes:
-        remotes = (*remotes, identity.remote)
-    updated = project.model_copy(update={"roots": roots, "remotes": remotes})
-    if found is None or updated != found:
-        record(res, updated, now=now)
-    return updated
+    settled = found and _with_place(found, identity) == found and (identity.id or not identity.git_dir)
+    if found and settled and (res.wiki(found).folder / FRONT_PAGE).exists():
+        return found
+    with locked(res.home / "locks" / "projects.lock", timeout=LOCK_WAIT):
+        with res.index.read() as db:  # another process may have been quicker
+            known = rows.projects(db)
+        found = find(identity, known)
+        project_id = keep_id(identity, found.id if found else identity.id or str(uuid.uuid4()))
+        if found is None:
+            found = next((one for one in known if one.id == project_id), None)
+        project = _with_place(found or _new(identity, known).model_copy(update={"id": project_id}), identity)
+        if project != found or not (res.wiki(project).folder / FRONT_PAGE).exists():
+            record(res, project, now=now)
+    return project
 
 
 def record(res: Resources, project: Project, *, now: datetime) -> None:
-    """Write the project's front page and index the project."""
-    with res.index.write() as db:
-        rows.put_project(db, project)
+    """Write the project's front page and index the project: in this order, for the page is what it is rebuilt from."""
     previous = ""
     wiki = res.wiki(project)
     if (wiki.folder / FRONT_PAGE).exists():
         previous = wiki.read(FRONT_PAGE).decode("utf-8", "replace")
     text = front_page(project, previous, now=now)
     pages.save(res, project, {FRONT_PAGE: text}, f"Project {project.name}", when=now)
+    with res.index.write() as db:
+        rows.put_project(db, project)
 
 
 def front_page(project: Project, previous: str, *, now: datetime) -> str:
@@ -144,20 +180,97 @@ def from_front_page(text: str, project_id: str, workspace_id_: str) -> Project:
 
 
 def _new(identity: Identity, known: Sequence[Project]) -> Project:
-    """Return the project that an unknown identity would become. Random ids are told apart by the registry alone."""
-    name = identity.name or os.path.basename(identity.root) or GENERAL
-    project_id = identity.id or str(uuid.uuid4())
-    if any(project.name == name and project.workspace == identity.workspace for project in known):
-        name = f"{name}-{project_id[:4]}"
+    """Return the project that an unknown identity would become: the same at every look, so that what nothing was
+    stored for yet has a name already. Its random id, where it needs one, is only given when it is made known."""
+    stand_in = str(uuid.uuid5(NAMESPACE, f"unknown:{identity.root}"))
     return Project(
-        id=project_id, name=name, workspace=identity.workspace, workspace_id=workspace_id(identity.workspace)
+        id=identity.id or stand_in,
+        name=_free_name(identity, known),
+        workspace=identity.workspace,
+        workspace_id=workspace_id(identity.workspace),
     )
 
 
-def _not_yet(identity: Identity, known: Sequence[Project]) -> Project:
-    """Return a stand-in for a project that nothing was stored for: the same at every look, never recorded."""
-    stand_in = str(uuid.uuid5(NAMESPACE, f"unknown:{identity.root}"))
-    return _new(identity, known).model_copy(update={"id": identity.id or stand_in})
+def _free_name(identity: Identity, known: Sequence[Project]) -> str:
+    """Return the identity's name, told apart by what tells the project apart when another one has it."""
+    name = "".join(char for char in identity.name if char.isprintable()).strip() or "unnamed"
+    taken = {project.name for project in known if project.workspace == identity.workspace}
+    if identity.id != named_id(identity.workspace, GENERAL):
+        taken.add(GENERAL)
+    mark = hashlib.sha256((identity.remote or identity.root).encode("utf-8", "replace")).hexdigest()
+    return next(one for one in (name, f"{name}-{mark[:4]}", f"{name}-{mark[:12]}", mark) if one not in taken)
+
+
+def _with_place(project: Project, identity: Identity) -> Project:
+    """Return the project, known under the identity's folders and remote as well."""
+    remotes = (identity.remote,) if identity.remote else ()
+    return project.model_copy(
+        update={
+            "roots": tuple(dict.fromkeys((*project.roots, *identity.homes))),
+            "remotes": tuple(dict.fromkeys((*project.remotes, *remotes))),
+        }
+    )
+
+
+def _known_here(project: Project, identity: Identity) -> bool:
+    """Tell whether the project was seen in this folder, and may still be what is there.
+
+    A repository whose remote is unknown is another one, unless only the host or owner differs: the folder was
+    published, or the remote moved. A project that is known by a given name belongs to who gives that name.
+    """
+    if not set(identity.homes) & set(project.roots) or project.id == named_id(project.workspace, project.name):
+        return False
+    name = identity.remote.rsplit("/", 1)[-1].lower()
+    known_as = [remote.rsplit("/", 1)[-1].lower() for remote in project.remotes]
+    known_as = known_as or [os.path.basename(home).lower() for home in identity.homes]
+    return not identity.remote or name in known_as
+
+
+def _lives_elsewhere(project: Project, identity: Identity) -> bool:
+    """Tell whether the project is in another of its folders by now: then whatever is in this one is something new."""
+    return any(
+        one.kept == project.id or (one.remote != "" and one.remote in project.remotes)
+        for one in _other_homes(project, identity)
+    )
+
+
+def _by_its_own_remote(identity: Identity, known: Sequence[Project]) -> Identity:
+    """A repository that was copied, id and all, and then given a remote of its own is what that remote says."""
+    original = next((one for one in known if one.id == identity.id), None)
+    if not original or identity.by != "repository" or not identity.remote or identity.remote in original.remotes:
+        return identity
+    if any(one.remote in original.remotes for one in _other_homes(original, identity)):
+        return replace(identity, by="remote", id=remote_id(identity.remote))
+    return identity
+
+
+def _other_homes(project: Project, identity: Identity) -> Iterator[Repository]:
+    """Read the other repositories that the project was seen in and that are still there."""
+    for root in project.roots:
+        found = repository(root) if root not in identity.homes and os.path.isdir(root) else None
+        if found and found.git_dir != identity.git_dir:
+            yield found
+
+
+def _cloned_from(project: Project, identity: Identity) -> bool:
+    """Tell whether the project is known as a clone of this repository, which has no remote itself."""
+    return not identity.remote and any(
+        f"file:{home.removesuffix('.git')}" in project.remotes for home in identity.homes
+    )
+
+
+def _check_workspace(workspace: str, known: Sequence[Project]) -> None:
+    workspaces = sorted({DEFAULT_WORKSPACE, *(project.workspace for project in known)})
+    if workspace and workspace not in workspaces:
+        raise ProjectError(f"there is no workspace '{workspace}'; {_did_you_mean(workspace, workspaces)}")
+
+
+def _did_you_mean(name: str, names: Sequence[str], elsewhere: Sequence[str] = ()) -> str:
+    import difflib  # 8 ms, for a mistake only
+
+    spelled = {one.lower(): one for one in names}
+    close = [*elsewhere, *(spelled[one] for one in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5))]
+    return f"did you mean {', '.join(close)}?" if close else "`ai-memory-mcp projects` lists the known ones"
 
 
 def _texts(value: object) -> tuple[str, ...]:
