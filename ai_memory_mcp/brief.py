@@ -43,12 +43,15 @@ def is_rendered(res: Resources, project: Project) -> bool:
 def compose_parts(res: Resources, project: Project, *, now: datetime) -> dict[str, object]:
     """Return the brief in parts: fence, handoffs in the order of offering, and what every session is told."""
     with res.index.read() as db:
-        waiting = handoffs.in_order(rows.handoffs(db, project.id))
+        days = res.config.handoff.expires_days
+        waiting = handoffs.in_order(
+            one for one in rows.handoffs(db, project.id) if not handoffs.expired(one, days, now)
+        )
         open_rows = [row for row in rows.unsettled(db) if row.project == project.id and row.state == "open"]
         natives = {one.from_session: rows.session(db, one.from_session) for one in waiting}
     live = {row.id for row in open_rows}
     offers = [one for one in waiting if not (one.automatic and one.from_session in live)]
-    expiry = timedelta(days=res.config.handoff.expires_days)
+    expiry = timedelta(days=days)
     until = min([now + timedelta(days=1), *(one.created + expiry for one in waiting)])
     return {
         "project": project.id,

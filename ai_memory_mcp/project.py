@@ -181,7 +181,7 @@ def _git_dir(root: str) -> str:
         common = Path(own, "commondir").read_text(encoding="utf-8").strip() if own else ""
     except (OSError, UnicodeDecodeError):
         return own
-    return os.path.normpath(os.path.join(own, common))
+    return os.path.normpath(os.path.join(own, common)) if own else ""
 
 
 def _main_root(git_dir: str, root: str) -> str:

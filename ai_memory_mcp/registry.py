@@ -13,7 +13,16 @@ from ai_memory_mcp import markdown, pages
 from ai_memory_mcp.errors import ProjectError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Page, Project, Resolved, Scope
-from ai_memory_mcp.project import GENERAL, NAMESPACE, Identity, identify, named_id, remember_identity, workspace_id
+from ai_memory_mcp.project import (
+    DEFAULT_WORKSPACE,
+    GENERAL,
+    NAMESPACE,
+    Identity,
+    identify,
+    named_id,
+    remember_identity,
+    workspace_id,
+)
 from ai_memory_mcp.resources import Resources
 
 FRONT_PAGE = "project.md"
@@ -42,11 +51,20 @@ def resolve(res: Resources, scope: Scope) -> Resolved:
         project = by_name(scope.project, scope.workspace, known)
         return Resolved(project=project, workspace=project.workspace, root="", by="named")
     identity = identify(scope.cwd, res.user_home)
-    workspace = scope.workspace or identity.workspace
-    if identity.by == "none":
-        return Resolved(project=None, workspace=workspace, root="", by="none")
+    if identity.by == "none" and not scope.workspace:
+        return Resolved(project=None, workspace=identity.workspace, root="", by="none")
     found = find(identity, known) or _not_yet(identity, known)
+    if scope.workspace and (identity.by == "none" or scope.workspace != found.workspace):
+        _check_workspace(scope.workspace, known)
+        return Resolved(project=None, workspace=scope.workspace, root="", by="named")
     return Resolved(project=found, workspace=found.workspace, root=identity.root, by=identity.by)
+
+
+def _check_workspace(workspace: str, known: Sequence[Project]) -> None:
+    names = {DEFAULT_WORKSPACE, *(project.workspace for project in known)}
+    if workspace not in names:
+        close = difflib.get_close_matches(workspace, sorted(names), n=3, cutoff=0.5) or sorted(names)
+        raise ProjectError(f"there is no workspace '{workspace}'; did you mean {' or '.join(close)}?")
 
 
 def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:

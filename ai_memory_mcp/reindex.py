@@ -26,8 +26,5 @@ def rebuild(res: Resources) -> None:
                     pages.index_file(db, res, project, path)
                 except NotFoundError:
                     continue
-        ledger = Ledger(db)
-        for name in res.journal.names():
-            ledger.catch_up(res.journal, name)
-        ledger.flush()
+        Ledger(db).catch_up(res.journal)
         rows.set_meta(db, "complete", "1")
