@@ -17,6 +17,7 @@ from ai_memory_mcp.model import Observation, Todo
 from ai_memory_mcp.prose import distinct
 from ai_memory_mcp.verdict import Counted, count_tests, error_line
 
+PROBES_LIMIT = 2  # probing commands named among the failures, where there is room
 FAILURES_LIMIT = 12
 RUNS_LIMIT = 10
 COMMAND_LIMIT = 140  # characters of a command shown
@@ -180,22 +181,37 @@ def failures(observations: Sequence[Observation], calls: Sequence[Call]) -> tupl
             found.append((open_ones[0].at, _repaired(open_ones, call, observations)))
             streaks[call.family] = [c for c in streaks[call.family] if c not in open_ones]
     found += [(streak[0].at, _failure(streak, "")) for streak in streaks.values() if streak]
+    if len(found) < PROBES_LIMIT:
+        found += _last_probes(calls)
     found += refusals(observations)
     found.sort(key=lambda one: one[0])
     return _ranked([failure for _, failure in found])
 
 
 def _worth_keeping(call: Call) -> bool:
-    if call.purpose == "look" or call.family.endswith("(inline)") or _REFUSAL.search(call.output[:600]):
-        return False
-    return not _HARMLESS.search(call.output[:2000]) and call.family not in (
-        "kill",
-        "curl",
-        "rm",
-        "cp",
-        "mv",
-        "touch",
-    )
+    return not _probing(call) and not _HARMLESS.search(call.output[:2000]) and not _REFUSAL.search(call.output[:600])
+
+
+def _probing(call: Call) -> bool:
+    """Tell whether a command only looked around: long sessions are full of such failures, and they teach nothing."""
+    minor = ("kill", "curl", "rm", "cp", "mv", "touch")
+    return call.purpose == "look" or call.family.endswith("(inline)") or call.family in minor
+
+
+def _last_probes(calls: Sequence[Call]) -> list[tuple[int, Failure]]:
+    """Return the last probing commands that failed and were not seen to work: in a session where nothing else
+    failed, that is what the next one would run into first."""
+    found: dict[str, tuple[int, Failure]] = {}
+    for call in calls:
+        found.pop(call.command, None)
+        if (
+            not call.ok
+            and _probing(call)
+            and not _HARMLESS.search(call.output[:2000])
+            and not _REFUSAL.search(call.output[:600])
+        ):
+            found[call.command] = (call.at, _failure([call], ""))
+    return list(found.values())[-PROBES_LIMIT:]
 
 
 def _covers(passed: Call, failed: Call) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,17 +49,21 @@ def private_dir(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False) -> None:
+def write_atomic(
+    path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False, keep: bool = False
+) -> None:
     """Replace a file in one step: readers see the old bytes or the new ones, never a part of them.
 
     The folder must exist. With `durable` the bytes are on the disk before the name changes, so a power cut
-    leaves the old file or the new one too. Raises StorageError; then the old file is untouched and no
-    temporary is left.
+    leaves the old file or the new one too. With `keep` an existing file's mode and owner stay. Raises
+    StorageError; then the old file is untouched and no temporary is left.
     """
     target = os.fspath(path)
     temporary = os.path.join(os.path.dirname(target), f".{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}")
     try:
         _write_new(temporary, data, mode, durable)
+        if keep:
+            _keep_state(target, temporary)
         os.replace(temporary, target)
     except OSError as error:
         raise storage_error("write", target, error) from error
@@ -102,6 +107,18 @@ def _busy(lock: Path, timeout: float) -> str:
     except (OSError, ValueError):
         who = "another process"
     return f"{who} has held {lock} for more than {timeout:g} s. Wait, or end it if it hangs, and try again."
+
+
+def _keep_state(target: str, temporary: str) -> None:
+    """Give the new file the mode and owner of the one it replaces, as far as this user may."""
+    try:
+        state = os.stat(target)
+    except FileNotFoundError:
+        return
+    if hasattr(os, "chown"):
+        with suppress(PermissionError):
+            os.chown(temporary, state.st_uid, state.st_gid)
+    os.chmod(temporary, stat.S_IMODE(state.st_mode))
 
 
 def _write_new(path: str, data: bytes, mode: int, durable: bool) -> None:

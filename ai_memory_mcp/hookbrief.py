@@ -8,6 +8,7 @@ import os
 import time
 
 from ai_memory_mcp import emit
+from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.briefparts import choose, compose, dicts, text
 from ai_memory_mcp.place import find_root, place_key
 
@@ -76,20 +77,7 @@ def over(other: "dict[str, object]", now: float, agent: str, session: str, brief
     last = other.get("last")
     if pid == os.getppid() or not isinstance(last, (int, float)):
         return True
-    return not alive(pid) or now - last > emit.number(brief.get("idle"), 600)
-
-
-def alive(pid: object) -> bool:
-    """Tell whether a process runs; an unknown one counts as running."""
-    if not isinstance(pid, int) or pid <= 1:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return not process_lives(pid if isinstance(pid, int) else 0) or now - last > emit.number(brief.get("idle"), 600)
 
 
 def wait_for_fresh(

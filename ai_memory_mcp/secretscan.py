@@ -1,4 +1,3 @@
-# ruff: noqa: SIM905 - word lists read best as words
 """Finds secrets in text without importing anything: the hook process runs this on every event.
 
 `redact` replaces what `assigned`, `marked`, `bearers` and `userinfo` find, so the two can never disagree.

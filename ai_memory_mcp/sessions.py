@@ -7,7 +7,6 @@ pages depend only on the observations, never on the clock.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from datetime import datetime, timedelta
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown, pages
+from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.config import SessionConfig
 from ai_memory_mcp.digest import digest, handoff_fields
 from ai_memory_mcp.digest_model import Digest, Rendered
@@ -81,19 +81,6 @@ def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig
     replaced = any(other.pid == row.pid for other in newer)
     gone = not process_lives(row.pid) or idle > timedelta(minutes=config.idle_minutes)
     return bool(newer) and (replaced or gone)
-
-
-def process_lives(pid: int) -> bool:
-    """Tell whether a process runs here; an unknown one counts as running."""
-    if pid <= 1:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def read_observations(res: Resources, row: SessionRow) -> list[Observation]:

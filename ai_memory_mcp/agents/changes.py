@@ -11,17 +11,15 @@ import difflib
 import hashlib
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ai_memory_mcp.agents.wiring import Trace
-from ai_memory_mcp.errors import InstallError
+from ai_memory_mcp.errors import InstallError, StorageError
+from ai_memory_mcp.files import locked, private_dir, write_atomic
 
 
 class FileRecord(BaseModel):
@@ -143,12 +141,12 @@ def read_backup(memory_home: Path, record: FileRecord) -> bytes | None:
 def apply(plan: Plan, memory_home: Path, now: datetime) -> Applied:
     """Do the planned changes. A file that changed since planning, or cannot be written, is refused and named.
 
-    Raises InstallError when another installation is running or the memory home cannot be written.
+    Raises StorageError when another installation is running or the memory home cannot be written.
     """
     applied = Applied()
     if not plan.changes and not plan.forget:
         return applied
-    with _locked(memory_home):
+    with locked(memory_home / "locks" / "install.lock", timeout=10):
         ready = [change for change in plan.changes if _unchanged(change, applied)]
         installed = load_installed(memory_home)
         for change in ready:
@@ -162,20 +160,6 @@ def apply(plan: Plan, memory_home: Path, now: datetime) -> Applied:
             installed.files.pop(path, None)
         _save(installed, memory_home)
     return applied
-
-
-@contextlib.contextmanager
-def _locked(memory_home: Path) -> Iterator[None]:
-    lock = memory_home / "locks" / "install.lock"
-    try:
-        memory_home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock.parent.mkdir(exist_ok=True, mode=0o700)
-        with FileLock(lock, timeout=10):
-            yield
-    except Timeout:
-        raise InstallError("another installation is running; wait for it and try again") from None
-    except OSError as error:
-        raise _refused(memory_home, error) from error
 
 
 def _unchanged(change: Change, applied: Applied) -> bool:
@@ -204,10 +188,12 @@ def _carry_out(change: Change, applied: Applied) -> None:
             _remove_folders(change)
         else:
             change.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(change.path, change.after, change.mode)
+            write_atomic(change.path, change.after, mode=change.mode, durable=True, keep=True)
         applied.done.append(change)
     except OSError as error:
         applied.errors.append(_refused(change.path, error))
+    except StorageError as error:
+        applied.errors.append(InstallError(str(error)))
 
 
 def _remove_folders(change: Change) -> None:
@@ -216,44 +202,15 @@ def _remove_folders(change: Change) -> None:
             Path(folder).rmdir()
 
 
-def write_atomic(path: Path, data: bytes, mode: int) -> None:
-    """Replace the file in one step, durably; mode and owner of an existing file are kept."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        _keep_state(path, name, mode)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-
-
-def _keep_state(path: Path, name: str, mode: int) -> None:
-    if not path.exists():
-        os.chmod(name, mode)
-        return
-    state = path.stat()
-    if hasattr(os, "chown"):
-        with contextlib.suppress(PermissionError):
-            os.chown(name, state.st_uid, state.st_gid)
-    os.chmod(name, stat.S_IMODE(state.st_mode))
-
-
 def _back_up(change: Change, memory_home: Path, now: datetime) -> str:
     """Keep the bytes before; return the backup's name, "" where there was no file."""
     if change.before is None:
         return ""
-    folder = _backups(memory_home)
-    for each in (folder.parent, folder):
-        each.mkdir(exist_ok=True, mode=0o700)
+    folder = private_dir(_backups(memory_home))
     stamp = now.strftime("%Y%m%dT%H%M%S")
     place, content = sha256(os.fsencode(change.path))[:8], sha256(change.before)[:8]
     name = f"{stamp}-{place}-{content}-{change.path.name}"
-    write_atomic(folder / name, change.before, 0o600)
+    write_atomic(folder / name, change.before, durable=True)
     return name
 
 
@@ -262,7 +219,8 @@ def _backups(memory_home: Path) -> Path:
 
 
 def _save(installed: Installed, memory_home: Path) -> None:
-    write_atomic(memory_home / "installed.json", installed.model_dump_json(indent=2).encode() + b"\n", 0o600)
+    data = installed.model_dump_json(indent=2).encode() + b"\n"
+    write_atomic(memory_home / "installed.json", data, durable=True)
 
 
 def _refused(path: Path, error: OSError) -> InstallError:

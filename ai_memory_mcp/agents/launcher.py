@@ -86,6 +86,13 @@ def write_launcher(home: Path, python: str) -> Path:
     return path
 
 
+def retire_launcher(home: Path) -> None:
+    """Leave a launcher that does nothing: an agent that still runs calls it until it ends."""
+    path = launcher_path(home)
+    if path.exists():
+        write_atomic(path, b"#!/bin/sh\nexit 0\n", mode=0o700)
+
+
 def bundled() -> bytes:
     """Return the byte code (without docstrings) of the modules that every event needs, and their files' stamps."""
     stamps, modules = [], []

@@ -97,7 +97,6 @@ def _wire_commands(add: Add) -> None:
         command.add_argument("--project-scope", action="store_true", help="this project's settings, not the user's")
     uninstall = add("uninstall", "wire:uninstall", "take everything of ours out of the agents' settings again")
     _wiring(uninstall)
-    uninstall.add_argument("--purge", action="store_true", help="also delete all memory (asks for the word 'delete')")
     add("agents", "wire:agents", "list the agents that are supported and what is wired")
     add("doctor", "wire:doctor", "look for what is wrong and say how to mend it")
 

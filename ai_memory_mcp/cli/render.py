@@ -153,6 +153,24 @@ def status(found: Status) -> None:
         out(styled(f"problem   {safe(problem)}", "yellow"))
 
 
+def agents(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print which agents are supported, found and wired."""
+    for row in rows:
+        where = row["executable"] or ("found" if row["found"] else "not found here")
+        out(f"{styled(str(row['title']), 'bold')} ({row['name']})  {styled(str(where), 'dim')}")
+        trust = {None: "", True: ", trusted", False: ", not trusted yet"}[row["trusted"]]
+        out(f"  MCP {row['mcp']}, hooks {row['hooks']}{trust}")
+        for error in row["errors"]:
+            out(styled(f"  {safe(error)}", "yellow"))
+
+
+def coloured_diff(text: str) -> str:
+    """Colour a unified diff when stdout is a terminal."""
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    lines = [styled(line, styles[line[0]]) if line[:1] in styles else line for line in safe(text).splitlines()]
+    return "\n".join(lines)
+
+
 def findings(found: Sequence[Finding]) -> None:
     """Print what doctor found."""
     marks = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}

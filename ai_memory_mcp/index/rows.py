@@ -10,6 +10,8 @@ from datetime import datetime
 from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.ranking import extra_terms, scope_token
 
+Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
+
 
 class SessionRow(Session):
     """A session with what ingest has to know of it: is there something to settle, has an end been seen."""

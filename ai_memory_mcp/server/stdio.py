@@ -30,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ai_memory_mcp.local import LocalMemory
     from ai_memory_mcp.memory import Memory
     from ai_memory_mcp.server.caller import Caller
 
@@ -137,7 +138,9 @@ def serve_main(argv: list[str]) -> int:
             sys.stderr.write(USAGE)
             return 2
         agent = argv[1]
-    return run_stdio(_open_local, env=os.environ, agent=agent, tick=_LocalTick().run)
+    return run_stdio(
+        _open_local, env=os.environ, agent=agent, on_exit=_note_end, tick=_LocalTick().run, waiting_hint=_waiting
+    )
 
 
 def _open_local() -> Memory:
@@ -150,12 +153,45 @@ class _LocalTick:
     """Ingests what the hooks spooled meanwhile, by a memory of its own: it has a thread of its own."""
 
     def __init__(self) -> None:
-        self._memory: Memory | None = None
+        self._memory: LocalMemory | None = None
 
     def run(self) -> None:
         if self._memory is None:
-            self._memory = _open_local()
-        self._memory.ingest()
+            from ai_memory_mcp.local import open_local
+
+            self._memory = open_local()
+        self._memory.tick()
+
+
+def _note_end(caller: Caller) -> None:
+    """Spool that the session ended with its server: not every agent, and not every end, has a hook that says so."""
+    if not caller.session:
+        return
+    from ai_memory_mcp import emit, place
+    from ai_memory_mcp.agents.spec import find_spec
+
+    ends = [name for name, event in find_spec(caller.agent).events.items() if event.kind == "session-end"]
+    if ends:
+        env = emit.environment()
+        home = place.default_home(env)
+        payload: dict[str, object] = {
+            "session_id": caller.session,
+            "cwd": caller.root or _folder(),
+            "reason": "server closed",
+        }
+        emit.store_event(home, env, caller.agent, ends[0], payload, "")
+        emit.start_worker(home, env, [])
+
+
+def _waiting(cwd: str) -> str:
+    """Say in the handshake that a handoff waits (never its words: instructions are no place for stored text)."""
+    from ai_memory_mcp import emit, hookbrief, place
+
+    env = emit.environment()
+    root, marker = place.find_root(cwd, env.get("HOME", ""))
+    brief = hookbrief.load(place.default_home(env), root, marker)
+    waiting = bool(brief and brief.get("handoffs"))
+    return "A handoff from an earlier session is waiting: memory.handoff with action get." if waiting else ""
 
 
 def _folder() -> str:

@@ -1,0 +1,259 @@
+"""The shape of the house, as checks: layers, one door per dependency, start-up imports, documented commands."""
+
+import argparse
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ai_memory_mcp.agents.spec import all_specs
+from ai_memory_mcp.cli.main import build_parser
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ai_memory_mcp"
+
+# A module may import from its own layer and from those before it. What is not named here is an error.
+LAYERS = (
+    ("vocabulary", "errors model memory place alive secretscan redact markdown ranking prose shell verdict briefparts"),
+    ("resources", "config project spool journal wiki index files agents.spec resources"),
+    (
+        "operations",
+        "observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger"
+        " ingest settle brief recall reindex writing doctor",
+    ),
+    ("composition", "local"),
+    ("surfaces", "emit hookbrief agents cli server __main__"),
+)
+
+# Who may import what. The heavy and the dangerous have one door each.
+DOORS = {
+    "sqlite3": ("index",),
+    "sqlite_utils": ("index",),
+    "dulwich": ("wiki",),
+    "mcp": ("server",),
+    "mcp_types": ("server",),
+    "anyio": ("server",),
+    "filelock": ("files",),
+    "yaml": ("markdown",),
+    "litellm": (),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name below it ('' for the package itself)."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def layer_of(module: str) -> int:
+    """The layer of a module: that of the longest name in LAYERS that is it or holds it."""
+    best, layer = "", -1
+    for number, (_, names) in enumerate(LAYERS):
+        for name in names.split():
+            if (module == name or module.startswith(name + ".")) and len(name) > len(best):
+                best, layer = name, number
+    return layer
+
+
+def imports(path: Path, *, typing: bool = False) -> set[str]:
+    """Modules that a file imports, anywhere in it; those for the type checker only on request."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            skipped |= {inner for child in node.body for inner in ast.walk(child)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped and not typing:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of ours that a file imports, by their names below the package."""
+    known = set(modules())
+    found = set()
+    for name in imports(path):
+        if name.startswith("ai_memory_mcp."):
+            short = name.removeprefix("ai_memory_mcp.")
+            found.add(short if short in known else short.rpartition(".")[0])
+    return found - {""}
+
+
+def test_every_module_has_a_layer() -> None:
+    """A new module says where it belongs."""
+    assert [name for name in modules() if name and layer_of(name) < 0] == []
+
+
+def test_imports_point_down_only() -> None:
+    """No module imports from a layer above its own."""
+    up = [
+        f"{name} imports {other}"
+        for name, path in modules().items()
+        if name
+        for other in sorted(ours(path))
+        if layer_of(other) > layer_of(name)
+    ]
+
+    assert up == []
+
+
+def test_no_import_cycles() -> None:
+    """Modules can be read in an order."""
+    graph = {name: ours(path) - {name} for name, path in modules().items() if name}
+    while free := [name for name, others in graph.items() if not others & set(graph)]:
+        for name in free:
+            del graph[name]
+
+    assert graph == {}
+
+
+def test_each_dependency_has_one_door() -> None:
+    """sqlite3 only in index, dulwich only in wiki, mcp only in server …"""
+    intruders = [
+        f"{name} imports {other}"
+        for name, path in modules().items()
+        for other in sorted(imports(path, typing=True))
+        if (top := other.split(".")[0]) in DOORS and not name.startswith(DOORS[top] or ("nobody",))
+    ]
+
+    assert intruders == []
+
+
+def calls_and_attributes(path: Path) -> set[str]:
+    """What a file calls by plain name (`print()`) and which `os` attributes it touches (`os.environ`)."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found.add(f"{node.func.id}()")
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            found.add(f"os.{node.attr}")
+    return found
+
+
+def test_the_environment_is_read_in_three_places_only() -> None:
+    """`os.environ` belongs to config, to emit and to the start of the stdio server."""
+    touched = {name for name, path in modules().items() if {"os.environ", "os.getenv"} & calls_and_attributes(path)}
+
+    assert touched == {"config", "emit", "server.stdio"}
+
+
+def test_nothing_prints_but_render() -> None:
+    """Commands return data; how it looks is decided in one module."""
+    assert [name for name, path in modules().items() if "print()" in calls_and_attributes(path)] == []
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after running code."""
+    told = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{code}\n"
+         "print('\\n'.join(sys.modules))"],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    return set(told.stdout.split())
+
+
+def test_the_hook_imports_nothing_that_costs() -> None:
+    """`emit` starts on built-in modules alone; each of these would double its start."""
+    bare = loaded_by("")
+    costly = {"json", "re", "os", "pathlib", "socket", "subprocess", "uuid", "typing", "pydantic", "tomllib", "logging"}
+
+    assert (loaded_by("import ai_memory_mcp.emit") - bare) & costly == set()
+
+
+def test_the_server_answers_before_anything_heavy_is_loaded() -> None:
+    """The handshake needs neither the SDK nor pydantic nor our own values."""
+    heavy = {"mcp", "pydantic", "asyncio", "anyio", "sqlite3", "dulwich", "ai_memory_mcp.model"}
+
+    assert loaded_by("import ai_memory_mcp.server.stdio") & heavy == set()
+
+
+def test_looking_something_up_needs_no_git_and_no_mcp() -> None:
+    """A command that reads does not pay for what only writers and servers use."""
+    code = "import site; site.main(); import ai_memory_mcp.local, ai_memory_mcp.cli.use"
+
+    assert loaded_by(code) & {"dulwich", "mcp", "sqlite_utils", "filelock", "asyncio", "tomlkit", "litellm"} == set()
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command."""
+    for action in build_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def test_every_command_is_documented() -> None:
+    """The README's table and the parser name the same commands."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## Commands")[1].split("## ")[0]
+
+    assert set(re.findall(r"^\| `([a-z-]+)", table, re.M)) == set(commands())
+
+
+def test_every_option_has_help() -> None:
+    """`--help` explains every option that is not plain from its name."""
+    bare = {
+        f"{name} {action.option_strings[0]}"
+        for name, command in commands().items()
+        for action in command._actions
+        if action.option_strings and not action.help and action.nargs == 0
+    }
+
+    assert bare == set()
+
+
+def test_the_readme_names_every_agent_with_its_files() -> None:
+    """The support table is what the descriptions say."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("## Agents")[1].split("## ")[0]
+    missing = [
+        word
+        for spec in all_specs().values()
+        for word in (spec.title, spec.name, spec.mcp and spec.mcp.user, spec.hooks and spec.hooks.user)
+        if word and word not in table
+    ]
+
+    assert missing == []
+
+
+def test_the_changelog_is_in_order() -> None:
+    """Keep a Changelog: an Unreleased section with known headings."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = set(re.findall(r"^### (.+)$", text, re.M))
+
+    assert "## [Unreleased]" in text
+    assert headings <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_recorded_payloads_are_json() -> None:
+    """Test data stays readable by anything."""
+    for path in (ROOT / "tests" / "payloads").rglob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_agent_configs_and_hook_scripts(tmp_path: Path) -> None:
+    """What is installed from a wheel finds its data like a checkout does."""
+    import zipfile
+
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w", tmp_path, ROOT],
+        check=True, timeout=120, capture_output=True,
+    )  # fmt: skip
+    names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+
+    for spec in all_specs():
+        assert f"ai_memory_mcp/agent_configs/{spec}/agent.toml" in names
+    assert "ai_memory_mcp/hook_scripts/emit.sh" in names
+    assert not [name for name in names if name.startswith(("tests/", "shared"))]
