@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ai_memory_mcp import registry, sessions
+from ai_memory_mcp import registry, reindex, sessions
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, pick
 from ai_memory_mcp.errors import ProjectError, StorageError
 from ai_memory_mcp.files import locked
@@ -111,8 +111,7 @@ def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[I
     """
     places = Places(res, now)
     total: dict[str, int] = {}
-    with res.index.write() as db:
-        Ledger(db).catch_up(res.journal)
+    reindex.catch_up(res)
     left = limit or sys.maxsize
     while left > 0 and (names := res.spool.names()[:left]):
         for start in range(0, len(names), BATCH):

@@ -3,13 +3,13 @@ is the same index."""
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import sessions
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.journal import Journal
 from ai_memory_mcp.model import Observation
@@ -19,7 +19,7 @@ from ai_memory_mcp.observe import is_real_prompt
 class Ledger:
     """Applies records within one index transaction; keeps the sessions it touches in memory until `flush`."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Connection) -> None:
         self.db = db
         self._rows: dict[str, SessionRow | None] = {}
         self._changed: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ai_memory_mcp.config import environment, home_folder, load_config, user_hom
 from ai_memory_mcp.errors import NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import (
     Answer,
     Brief,
@@ -252,9 +252,7 @@ class LocalMemory:
             self._trouble = self._trouble or str(error)
         return resolved
 
-    def _document(
-        self, db: sqlite3.Connection, project: Project, ref: str, observations: bool, links: bool
-    ) -> Document | None:
+    def _document(self, db: Connection, project: Project, ref: str, observations: bool, links: bool) -> Document | None:
         """Return the page or session of a project that `ref` names."""
         found = rows.find_pages(db, ref, project.id)
         sessions = [] if found else rows.find_sessions(db, ref, project.id)

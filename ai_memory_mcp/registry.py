@@ -105,21 +105,21 @@ def make_known(res: Resources, identity: Identity, known: Sequence[Project], *, 
     if identity.remote and identity.remote not in remotes:
         remotes = (*remotes, identity.remote)
     updated = project.model_copy(update={"roots": roots, "remotes": remotes})
-    if found is None or updated != found:
+    if found is None or updated != found or not (res.wiki(updated).folder / FRONT_PAGE).exists():
         record(res, updated, now=now)
     return updated
 
 
 def record(res: Resources, project: Project, *, now: datetime) -> None:
-    """Write the project's front page and index the project."""
-    with res.index.write() as db:
-        rows.put_project(db, project)
+    """Write the project's front page and index the project: in this order, for the page is what it is rebuilt from."""
     previous = ""
     wiki = res.wiki(project)
     if (wiki.folder / FRONT_PAGE).exists():
         previous = wiki.read(FRONT_PAGE).decode("utf-8", "replace")
     text = front_page(project, previous, now=now)
     pages.save(res, project, {FRONT_PAGE: text}, f"Project {project.name}", when=now)
+    with res.index.write() as db:
+        rows.put_project(db, project)
 
 
 def front_page(project: Project, previous: str, *, now: datetime) -> str:

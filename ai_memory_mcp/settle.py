@@ -212,12 +212,11 @@ def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, 
 
 
 def tidy(res: Resources, projects: Iterable[Project]) -> None:
-    """What can wait until nobody waits: git's own index, packing, half-written spool files."""
+    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping."""
+    for workspace_id, project_id in res.wiki_folders():
+        with suppress(StorageError):  # busy: the next run does it
+            res.wiki_at(workspace_id, project_id).refresh_git_index()
     for project in projects:
-        try:
-            wiki = res.wiki(project)
-            wiki.refresh_git_index()
-            wiki.pack_if_many()
-        except StorageError:  # busy: the next run does it
-            continue
+        with suppress(StorageError):
+            res.wiki(project).pack_if_many()
     res.spool.sweep(datetime.now(timezone.utc).timestamp())
