@@ -114,7 +114,10 @@ def handoff_text(one: Handoff, more: int = 0) -> str:
             lines += [f"### {heading}", *(f"- {item}" for item in items), ""]
     text = defuse("\n".join(lines))
     if len(text) > HANDOFF_ROOM:
-        text = text[: HANDOFF_ROOM - 60].rpartition("\n")[0] + "\n(cut; memory.handoff has the rest)\n"
+        kept = text[: HANDOFF_ROOM - 60]
+        line_end = kept.rfind("\n")
+        kept = kept[:line_end] if line_end > HANDOFF_ROOM // 2 else kept.rpartition(" ")[0]  # one long line may be all
+        text = f"{kept}\n(cut; memory.handoff has the rest)\n"
     waiting = f"{more} more waiting: memory.handoff with action list.\n" if more > 0 else ""
     return f"{text}{waiting}\n"
 

@@ -86,10 +86,9 @@ class Places:
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:
             known = rows.projects(db)
-        cwd = event.root or event.cwd
-        identity = identify(cwd if not never_a_project(cwd, self.res.user_home) else "", self.res.user_home)
-        if event.marker and event.cwd:
-            identity = identify(event.cwd, self.res.user_home)
+        cwd = event.cwd if event.marker and event.cwd else event.root or event.cwd
+        cwd = "" if never_a_project(cwd, self.res.user_home) else cwd
+        identity = identify(cwd, self.res.user_home)
         if identity.by == "folder":  # a folder that is gone by now is still known by its path
             for project in known:
                 if event.root in project.roots or identity.root in project.roots:
@@ -101,6 +100,8 @@ class Places:
             if found is None:
                 raise
             project = found
+        if identity.git_dir and not identity.id:  # its id file was written just now: the stamps have to know that
+            identity = identify(cwd, self.res.user_home)
         return Place(event.root, event.marker, project, identity)
 
 

@@ -40,6 +40,11 @@ class Journal:
                 found |= {f"{entry.name}/{file.name}": file.stat().st_size for file in inner}
         return found | unstored
 
+    def begun(self, name: str) -> tuple[bool, str]:
+        """Return what sorts files by the time their session began, events that were not stored last."""
+        header = next(self.read(name), {})
+        return name == UNSTORED, str(header.get("started", ""))
+
     def whole_size(self, name: str) -> int:
         """Return how many bytes of a file are whole lines: what the next writer goes on from."""
         try:

@@ -81,9 +81,9 @@ class Ledger:
     def catch_up(self, journal: Journal) -> None:
         """Apply what the journal holds beyond what is indexed of it: a crash came between the two."""
         known = rows.file_sizes(self.db)
-        for name, size in journal.sizes().items():
-            if size != known.get(name, 0):
-                self._catch_up(journal, name, known.get(name, 0))
+        changed = [name for name, size in journal.sizes().items() if size != known.get(name, 0)]
+        for name in sorted(changed, key=journal.begun):  # search takes later rows for newer ones
+            self._catch_up(journal, name, known.get(name, 0))
         self.flush()
 
     def _catch_up(self, journal: Journal, name: str, known: int) -> None:
@@ -96,7 +96,5 @@ class Ledger:
     def observe(self, observation: Observation) -> None:
         """Store an observation of a known session; one that is already there changes nothing."""
         row = self.session(observation.session)
-        if row is None or rows.knows_event(self.db, observation.id):
-            return
-        rows.put_observation(self.db, row.project, observation, is_real_prompt(observation))
-        self.keep(sessions.fold(row, observation))
+        if row and rows.put_observation(self.db, row.project, observation, is_real_prompt(observation)):
+            self.keep(sessions.fold(row, observation))

@@ -139,10 +139,10 @@ def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
 # --- observations
 
 
-def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> None:
-    """Store an observation and its words; one with a known id is left as it is."""
+def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> bool:
+    """Store an observation and its words; one with a known id is left as it is. Tells whether it was new."""
     body = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
-    db.execute(
+    done = db.execute(
         "INSERT OR IGNORE INTO observations (id, session, project, at, kind, real, key, title, body, terms, scope)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -159,7 +159,9 @@ def put_observation(db: sqlite3.Connection, project_id: str, observation: Observ
             scope_token(project_id),
         ),
     )
-    db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
+    if done.rowcount > 0:
+        db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
+    return done.rowcount > 0
 
 
 def knows_event(db: sqlite3.Connection, event_id: str) -> bool:

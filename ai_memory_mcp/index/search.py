@@ -90,7 +90,7 @@ def observations(
         rows = db.execute(
             f"SELECT p.*, bm25(observations_fts, {OBSERVATION_WEIGHTS}) AS rank_ FROM observations_fts f"
             f" JOIN observations p ON p.rowid = f.rowid WHERE observations_fts MATCH ? AND f.rowid >= ? {narrow}"
-            " ORDER BY rank_, p.rowid DESC LIMIT ?",
+            " ORDER BY rank_, p.at DESC, p.id LIMIT ?",
             (expression, edge["rowid"] if edge else 0, *args, limit),
         )
         found += [
