@@ -133,10 +133,10 @@ def test_killed_at_any_line_the_next_run_makes_up_for_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", range(60))
+@pytest.mark.parametrize("point", range(40))
 def test_killed_at_many_more_lines(template: Path, undisturbed: tuple[dict[str, Any], int], point: int) -> None:
     expected, lines = undisturbed
-    line = 1 + point * lines // 60
+    line = 1 + point * lines // 40
     assert killed_at(template, line) == expected, f"killed at line {line} of {lines}"
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from children import CONTEXT, accept, child
 from playing import DEAD, LIVE, Player, repository
 
 from ai_memory_mcp.config import Config
@@ -277,25 +277,10 @@ def test_an_empty_handoff_is_refused(memory: LocalMemory, work: Path) -> None:
         memory.leave_handoff(scope(work), HandoffDraft(summary=" \n"))
 
 
-def accept(home: str, cwd: str, start: object, results: object) -> None:
-    memory = LocalMemory(Resources.at(Path(home), str(Path(home).parent), Config()))
-    start.wait()  # type: ignore[attr-defined]
-    try:
-        memory.accept_handoff(Scope(cwd=cwd), by="x")
-        results.put("taken")  # type: ignore[attr-defined]
-    except (ConflictError, NotFoundError):
-        results.put("late")  # type: ignore[attr-defined]
-    except BaseException as error:
-        results.put(repr(error))  # type: ignore[attr-defined]
-
-
 def test_of_many_that_accept_at_once_exactly_one_succeeds(home: Path, memory: LocalMemory, work: Path) -> None:
     left(home, memory, work)
-    fork = multiprocessing.get_context("fork")
-    start, results = fork.Event(), fork.Queue()
-    others = [fork.Process(target=accept, args=(str(home), str(work), start, results)) for _ in range(6)]
-    for one in others:
-        one.start()
+    start, results = CONTEXT.Event(), CONTEXT.Queue()
+    others = [child(accept, str(home), str(work), start, results) for _ in range(6)]
     start.set()
     told = sorted(results.get(timeout=30) for _ in others)
     for one in others:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def read_only_home(home: Path, memory: LocalMemory, work: Path) -> Path:
     Player(home, work, "first", ago=3000, pid=DEAD).start().works().ends()
     memory.ingest()
     memory.close()
-    binds = ("mount --bind {0} {0} && mount -o remount,bind,ro {0}").format(home)
+    binds = f"mount --bind {home} {home} && mount -o remount,bind,ro {home}"
     check = subprocess.run(["unshare", "-m", "sh", "-c", binds], capture_output=True, check=False)
     if check.returncode:
         pytest.skip("no private mounts here")
@@ -142,8 +143,6 @@ for name, ask in {{
 
 
 def test_a_read_only_home_can_be_read(read_only_home: Path, work: Path) -> None:
-    import sys
-
     paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
     script = READ.format(path=paths, home=str(read_only_home), work=str(work))
     command = f'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec {sys.executable} -c "$1"'
