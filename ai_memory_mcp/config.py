@@ -109,7 +109,7 @@ def load_config(home: Path, env: Mapping[str, str]) -> Config:
     raw: dict[str, Any] = {}
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}; correct it or move it away") from error

@@ -209,12 +209,13 @@ class ProjectWiki:
 
     @contextmanager
     def _repository(self) -> Iterator[Repo]:
-        from dulwich.errors import ChecksumMismatch, FileFormatException, NotGitRepository
+        from dulwich.errors import ChecksumMismatch, FileFormatException, MissingCommitError, NotGitRepository
         from dulwich.repo import Repo
 
         damage = (
             ChecksumMismatch,
             FileFormatException,
+            MissingCommitError,
             NotGitRepository,
             KeyError,
             ValueError,

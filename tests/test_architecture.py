@@ -19,11 +19,11 @@ PACKAGE = ROOT / "ai_memory_mcp"
 # A module may import from its own layer and from those before it. What is not named here is an error.
 LAYERS = (
     ("vocabulary", "errors model memory place alive secretscan redact markdown ranking prose shell verdict briefparts"),
-    ("resources", "config project spool journal wiki index files agents.spec resources"),
+    ("resources", "config project spool journal wiki index files agents.spec agents.launcher resources"),
     (
         "operations",
-        "observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger"
-        " ingest settle brief recall reindex writing doctor",
+        """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
+        ingest settle brief recall reindex writing doctor""",
     ),
     ("composition", "local"),
     ("surfaces", "emit hookbrief agents cli server __main__"),
@@ -156,11 +156,9 @@ def test_nothing_prints_but_render() -> None:
 
 def loaded_by(code: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after running code."""
-    told = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(ROOT)!r})\n{code}\n"
-         "print('\\n'.join(sys.modules))"],
-        capture_output=True, text=True, check=True, timeout=30,
-    )  # fmt: skip
+    code = f"import sys; sys.path.append({str(ROOT)!r})\n{code}\nprint('\\n'.join(sys.modules))"
+    command = [sys.executable, "-I", "-S", "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     return set(told.stdout.split())
 
 

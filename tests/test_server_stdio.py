@@ -290,15 +290,19 @@ def test_the_probe_for_the_2026_protocol_is_refused_and_initialize_still_works()
 def test_the_handshake_imports_neither_sdk_nor_models() -> None:
     # `tools/list` is left out, for after it the SDK is imported on purpose.
     asked = (initialize(), INITIALIZED, request("ping", 2), request("resources/list", 3))
-    run = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve"],
-        input=b"".join(json.dumps(one).encode() + b"\n" for one in asked),
-        capture_output=True,
-        cwd=ROOT,
-        check=True,
-    )
-    assert run.stdout.count(b"\n") == 3
-    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.decode().splitlines()}
+    command = [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stderr is not None
+        server.stdin.write(b"".join(json.dumps(one).encode() + b"\n" for one in asked))
+        server.stdin.flush()
+        answers = [server.stdout.readline() for _ in range(3)]
+        server.kill()  # before the end of input: what is imported to say goodbye is not asked for here
+        told = server.stderr.read().decode()
+    assert all(answers)
+    loaded = {line.rpartition("|")[2].strip() for line in told.splitlines()}
     assert "ai_memory_mcp.server.handshake" in loaded
     assert not loaded & {"mcp", "pydantic", "asyncio", "argparse", "inspect", "typing", "ai_memory_mcp.model"}
 

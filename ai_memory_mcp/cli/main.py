@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from ai_memory_mcp import __version__
+from ai_memory_mcp.cli.render import safe, warn
 from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import AiMemoryError
 
@@ -23,24 +25,39 @@ KINDS = ("note", "decision", "gotcha", "procedure", "concept", "rule", "slot", "
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _speak_utf8()
     parser = build_parser()
     args = parser.parse_args(argv)
     if not args.run:
         parser.print_help()
         return 2
     try:
-        return int(_command(args.run)(args))
+        code = int(_command(args.run)(args))
+        sys.stdout.flush()  # not at exit, where a closed pipe could only be complained about
+        return code
     except AiMemoryError as error:
-        sys.stderr.write(f"ai-memory-mcp: {error}\n")
+        _say(str(error))
         return 1
     except KeyboardInterrupt:
+        _say("interrupted")
         return 130
     except BrokenPipeError:  # `ai-memory-mcp recent | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # a bug: the one place that says where its details are
-        sys.stderr.write(f"ai-memory-mcp: unexpected {type(error).__name__}: {error}\n{_log(error)}\n")
+        _say(f"unexpected {type(error).__name__}: {error}\n{_log(error)}")
         return 3
+
+
+def _speak_utf8() -> None:
+    """Memory holds every script; a terminal set to another encoding must not stop a command half-way."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _say(text: str) -> None:
+    warn(safe(f"ai-memory-mcp: {text}"))
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
@@ -84,6 +101,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _between(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers for argparse, which says what the bounds are."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
 def _wire_commands(add: Add) -> None:
     setup = add("setup", "wire:setup", "find every agent, show what would be written, wire MCP and hooks")
     _wiring(setup)
@@ -98,7 +126,7 @@ def _wire_commands(add: Add) -> None:
     uninstall = add("uninstall", "wire:uninstall", "take everything of ours out of the agents' settings again")
     _wiring(uninstall)
     add("agents", "wire:agents", "list the agents that are supported and what is wired")
-    add("doctor", "wire:doctor", "look for what is wrong and say how to mend it")
+    add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
 
 
 def _wiring(command: argparse.ArgumentParser) -> None:
@@ -112,38 +140,42 @@ def _use_commands(add: Add) -> None:
     search = add("search", "use:search", "find pages and observations")
     search.add_argument("text", nargs="+", help="the question; filters: kind: agent: before: after: path:")
     search.add_argument("--kind", action="append", default=[], help="only this kind (may be repeated)")
-    search.add_argument("--limit", type=int, default=8, choices=range(1, 101), metavar="1-100")
-    search.add_argument("--max-tokens", type=int, default=2000, help="budget for all hits (100-100000)")
+    search.add_argument("--limit", type=_between(1, 100), default=8, metavar="N", help="how many hits (1-100)")
+    search.add_argument(
+        "--max-tokens", type=_between(100, 100_000), default=2000, metavar="N", help="budget for all hits (100-100000)"
+    )
     search.add_argument("--everywhere", action="store_true", help="all projects")
     read = add("read", "use:read", "show a page or a session")
     read.add_argument("ref", help="path, id or title of a page; id of a session")
     read.add_argument("--observations", action="store_true", help="a session's observations")
     read.add_argument("--links", action="store_true", help="links to and from the page")
     write = add("write", "use:write", "write a page (its text from --body, --file or standard input)")
-    write.add_argument("title")
-    write.add_argument("--body")
-    write.add_argument("--file")
-    write.add_argument("--kind", default="note", choices=KINDS)
+    write.add_argument("title", help="its title; a page of the same kind and title is replaced")
+    write.add_argument("--body", help="its text")
+    write.add_argument("--file", help="read its text from this file")
+    write.add_argument("--kind", default="note", choices=KINDS, help="default: note")
     write.add_argument("--path", help="where in the wiki; derived from kind and title by default")
-    write.add_argument("--tag", action="append", default=[])
-    write.add_argument("--pinned", action="store_true")
+    write.add_argument("--tag", action="append", default=[], help="may be repeated")
+    write.add_argument("--pinned", action="store_true", help="keep it before others in rank")
     write.add_argument("--supersedes", action="append", default=[], help="a page that this one replaces")
     recent = add("recent", "use:recent", "list the pages changed last")
-    recent.add_argument("--kind", action="append", default=[])
-    recent.add_argument("--limit", type=int, default=20, choices=range(1, 101), metavar="1-100")
+    recent.add_argument("--kind", action="append", default=[], help="only this kind (may be repeated)")
+    recent.add_argument("--limit", type=_between(1, 100), default=20, metavar="N", help="how many pages (1-100)")
     _handoff_command(add)
     brief = add("brief", "use:brief", "print what an agent would be told at session start")
     brief.add_argument("--agent", help="for this agent")
-    sessions = add("sessions", "use:sessions", "list sessions")
-    sessions.add_argument("--limit", type=int, default=20, choices=range(1, 1001), metavar="1-1000")
+    sessions = add("sessions", "use:sessions", "list sessions, the last active first")
+    sessions.add_argument("--limit", type=_between(1, 1000), default=20, metavar="N", help="how many (1-1000)")
     add("projects", "use:projects", "list known projects")
     add("status", "use:status", "say what is there and whether all is well")
 
 
 def _handoff_command(add: Add) -> None:
     handoff = add("handoff", "use:handoff", "list, leave, accept or close handoffs")
-    handoff.add_argument("action", nargs="?", default="list", choices=("list", "get", "leave", "accept", "close"))
-    handoff.add_argument("id", nargs="?", help="for accept and close")
+    handoff.add_argument(
+        "action", nargs="?", default="list", choices=("list", "get", "leave", "accept", "close"), help="default: list"
+    )
+    handoff.add_argument("id", nargs="?", help="get, accept and close: which one (its first 6 characters will do)")
     handoff.add_argument("--all", action="store_true", help="list: also those taken, closed, superseded, expired")
     handoff.add_argument("--summary", help="leave: where things stand (or on standard input)")
     handoff.add_argument("--to", default="any", help="leave: only for this agent")
@@ -152,8 +184,12 @@ def _handoff_command(add: Add) -> None:
 
 
 def _run_commands(add: Add) -> None:
-    add("serve", "run:serve", "run the MCP server on standard input and output")
-    add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
+    serve = add("serve", "run:serve", "run the MCP server on standard input and output")
+    serve.add_argument("--agent", help="the agent that starts it")
+    emit = add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
+    emit.add_argument("--agent", help="the agent, e.g. claude-code")
+    emit.add_argument("--event", help="its name for the event, e.g. SessionStart")
+    emit.add_argument("--stream", action="store_true", help="many events, one JSON object per line, until end of file")
     ingest = add("ingest", "run:ingest", "take in what waits in the spool")
     ingest.add_argument("--quiet", action="store_true", help="say nothing")
     ingest.add_argument("--retry", action="store_true", help="try again what was set aside")

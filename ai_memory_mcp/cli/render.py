@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -12,15 +13,14 @@ from pydantic import BaseModel
 
 from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, Project, Session, Status
 
+_BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 STYLES = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
 
 
 def out(text: str = "") -> None:
-    """Print a line; whoever closed the pipe is not an error."""
-    try:
-        sys.stdout.write(text + "\n")
-    except UnicodeEncodeError:
-        sys.stdout.buffer.write((text + "\n").encode("utf-8", "replace"))
+    """Print a line."""
+    sys.stdout.write(text + "\n")
 
 
 def warn(text: str) -> None:
@@ -31,7 +31,8 @@ def warn(text: str) -> None:
 def as_json(value: BaseModel | Mapping[str, Any]) -> None:
     """Print a value as JSON."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    out(json.dumps(plain, ensure_ascii=False, indent=2, default=_plain))
+    text = json.dumps(plain, ensure_ascii=False, indent=2, default=_plain)
+    out(_BEYOND_C0.sub(lambda char: f"\\u{ord(char.group()):04x}", text))
 
 
 def _plain(value: object) -> object:
@@ -44,8 +45,9 @@ def styled(text: str, style: str) -> str:
 
 
 def safe(text: str) -> str:
-    """Drop control characters: stored text must not drive the terminal."""
-    return "".join(char for char in text if char in "\n\t" or (ord(char) >= 32 and ord(char) != 127))
+    """Drop control characters, C1 and those that turn the direction of text included: stored text must neither
+    drive the terminal nor show something else than it says."""
+    return _CONTROLS.sub("", text)
 
 
 def ago(when: datetime | None) -> str:
@@ -65,7 +67,7 @@ def answer(found: Answer) -> None:
         _hit(hit)
     if not found.hits:
         out(f"nothing found in {safe(found.searched)}")
-        out(f"  {found.hint}")
+        out(f"  {safe(found.hint)}")
 
 
 def hits(found: Sequence[Hit]) -> None:
@@ -78,8 +80,8 @@ def hits(found: Sequence[Hit]) -> None:
 
 def _hit(hit: Hit) -> None:
     about = ", ".join(word for word in (hit.kind, hit.agent, hit.project, ago(hit.date)) if word)
-    out(f"{styled(safe(hit.title), 'bold')}  {styled(about, 'dim')}")
-    out(f"  {styled(hit.path, 'cyan')}")
+    out(f"{styled(safe(hit.title), 'bold')}  {styled(safe(about), 'dim')}")
+    out(f"  {styled(safe(hit.path), 'cyan')}")
     if hit.snippet:
         out(f"  {safe(hit.snippet)}")
     out()
@@ -90,16 +92,16 @@ def document(found: Document) -> None:
     out(safe(found.text.rstrip("\n")))
     for word, paths in (("links to", found.links), ("linked from", found.backlinks)):
         if paths:
-            out(f"\n{word}: {', '.join(paths)}")
+            out(safe(f"\n{word}: {', '.join(paths)}"))
 
 
 def sessions(found: Sequence[Session]) -> None:
     """Print a table of sessions."""
     for one in found:
         about = f"{one.agent}, {one.state}, {one.observations} observations, {ago(one.last)}"
-        out(f"{one.id[:8]}  {styled(safe(one.title) or '(nothing said)', 'bold')}  {styled(about, 'dim')}")
+        out(f"{one.id[:8]}  {styled(safe(one.title) or '(nothing said)', 'bold')}  {styled(safe(about), 'dim')}")
         if one.page:
-            out(f"          {styled(one.page, 'cyan')}")
+            out(f"          {styled(safe(one.page), 'cyan')}")
     if not found:
         out("no sessions yet")
 
@@ -108,7 +110,7 @@ def handoffs(found: Sequence[Handoff]) -> None:
     """Print handoffs with everything they say."""
     for one in found:
         about = f"{one.state}, from {one.from_agent or '?'} to {one.to_agent}, {ago(one.created)}"
-        out(f"{styled(one.id[:8], 'bold')}  {styled(about, 'dim')}")
+        out(f"{styled(one.id[:8], 'bold')}  {styled(safe(about), 'dim')}")
         out(safe(one.summary))
         for name in ("next_steps", "open_questions", "failed_approaches", "decisions", "files_touched"):
             items: tuple[str, ...] = getattr(one, name)
@@ -124,9 +126,9 @@ def handoffs(found: Sequence[Handoff]) -> None:
 def projects(found: Sequence[Project]) -> None:
     """Print known projects."""
     for one in found:
-        out(f"{styled(one.name, 'bold')}  {styled(f'{one.workspace}, {one.id}', 'dim')}")
+        out(f"{styled(safe(one.name), 'bold')}  {styled(safe(f'{one.workspace}, {one.id}'), 'dim')}")
         for place in (*one.roots, *one.remotes):
-            out(f"  {place}")
+            out(f"  {safe(place)}")
     if not found:
         out("no projects yet")
 
@@ -135,7 +137,7 @@ def status(found: Status) -> None:
     """Print what is there."""
     project = found.project or {}
     name = project.get("name") or f"(no project here; workspace {project.get('workspace')})"
-    out(f"project   {styled(name, 'bold')}  {styled('by ' + str(project.get('resolved_by')), 'dim')}")
+    out(f"project   {styled(safe(name), 'bold')}  {styled('by ' + str(project.get('resolved_by')), 'dim')}")
     counts = found.counts
     out(
         f"holds     {counts.pages} pages, {counts.sessions} sessions, {counts.observations} observations,"
@@ -178,4 +180,4 @@ def findings(found: Sequence[Finding]) -> None:
         word, style = marks[one.level]
         out(f"{styled(word.ljust(8), style)} {safe(one.message)}")
         if one.fix:
-            out(f"         {styled('→ ' + one.fix, 'cyan')}")
+            out(f"         {styled('→ ' + safe(one.fix), 'cyan')}")

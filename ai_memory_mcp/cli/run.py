@@ -1,4 +1,5 @@
-"""Commands that move things along: ingest, reindex, serve. (`emit` never comes here: it must start in no time.)"""
+"""Commands that move things along: ingest, reindex; serve and emit only when called in-process (`__main__` has a
+shorter way to both, because agents wait for them)."""
 
 from __future__ import annotations
 
@@ -6,14 +7,28 @@ import argparse
 
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
-from ai_memory_mcp.local import open_local
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Run the MCP server."""
+    from ai_memory_mcp.server.stdio import serve_main
+
+    return serve_main(["--agent", args.agent] if args.agent else [])
+
+
+def emit(args: argparse.Namespace) -> int:
+    """Store one event, or a stream of them."""
+    from ai_memory_mcp.emit import main
+
+    words = [f"--{name}={value}" for name in ("agent", "event") if (value := getattr(args, name))]
+    return main([*words, *(["--stream"] if args.stream else [])])
 
 
 def ingest(args: argparse.Namespace) -> int:
     """Take in what waits in the spool."""
-    if args.retry:
-        open_local().res.spool.retry()
     with opened() as memory:
+        if args.retry:
+            memory.res.spool.retry()
         report = memory.ingest()
     if args.json:
         render.as_json(report)

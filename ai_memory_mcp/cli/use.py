@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
-from ai_memory_mcp.errors import InputError
-from ai_memory_mcp.model import Draft, HandoffDraft, Query
+from ai_memory_mcp.errors import InputError, NotFoundError
+from ai_memory_mcp.model import Draft, Handoff, HandoffDraft, Query
+from ai_memory_mcp.writing import MAX_BODY
+
+MOST_BYTES = 4 * MAX_BODY + 1  # a character takes at most four
 
 
 def search(args: argparse.Namespace) -> int:
@@ -37,15 +39,7 @@ def read(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write a page; the body comes from --body, a file or stdin."""
-    if args.body is not None:
-        body = args.body
-    elif args.file:
-        try:
-            body = Path(args.file).read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(f"cannot read {args.file}: {error.strerror}") from error
-    else:
-        body = sys.stdin.read()
+    body = args.body if args.body is not None else _text_of(args.file, "the page")
     draft = Draft(
         title=args.title,
         body=body,
@@ -66,6 +60,19 @@ def write(args: argparse.Namespace) -> int:
     return 0
 
 
+def _text_of(path: str | None, what: str) -> str:
+    """Return the text of a file, or of stdin without one; no more than decides that it is too long for a page."""
+    try:
+        if path:
+            with open(path, "rb") as file:
+                return file.read(MOST_BYTES).decode("utf-8", "replace")
+        if sys.stdin.isatty():
+            render.warn(f"reading {what} from the terminal; end it with Ctrl-D on a line of its own")
+        return sys.stdin.buffer.read(MOST_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"cannot read {path or 'standard input'}: {error.strerror}") from error
+
+
 def recent(args: argparse.Namespace) -> int:
     """List the pages changed last."""
     with opened() as memory:
@@ -81,10 +88,10 @@ def handoff(args: argparse.Namespace) -> int:
         if args.action == "list":
             found = memory.handoffs(here, every=args.all)
         elif args.action == "get":
-            found = memory.handoffs(here)[:1]
+            found = _one_handoff(memory.handoffs(here, every=bool(args.id)), args.id)
         elif args.action == "leave":
             draft = HandoffDraft(
-                summary=args.summary or sys.stdin.read(),
+                summary=args.summary or _text_of(None, "the summary"),
                 next_steps=tuple(args.next_step),
                 open_questions=tuple(args.open_question),
                 failed_approaches=tuple(args.failed_approach),
@@ -102,6 +109,16 @@ def handoff(args: argparse.Namespace) -> int:
             found = (memory.close_handoff(here, args.id),)
     render.as_json({"handoffs": found}) if args.json else render.handoffs(found)
     return 0
+
+
+def _one_handoff(found: tuple[Handoff, ...], ref: str | None) -> tuple[Handoff, ...]:
+    """Return the one meant (in any state), or the first that waits: as a list of one, none if none waits."""
+    if not ref:
+        return found[:1]
+    meant = [one for one in found if ref in (one.id, one.path) or (len(ref) >= 6 and one.id.startswith(ref))]
+    if not meant:
+        raise NotFoundError(f"there is no handoff '{ref}'; `ai-memory-mcp handoff list --all` shows them")
+    return (meant[0],)
 
 
 def brief(args: argparse.Namespace) -> int:

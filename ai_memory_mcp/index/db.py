@@ -36,6 +36,15 @@ class Index:
         except StorageError:
             return False
 
+    def damage(self) -> str:
+        """Say what SQLite's own quick check finds wrong with the file ('' for nothing); it reads the whole file."""
+        try:
+            with self.read() as db:
+                found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except StorageError as error:
+            return str(error)
+        return "" if found == "ok" else f"{self.path} is damaged: {found}"
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Open for reading. Raises StorageError when there is no index, or one of another version."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 
 from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.ranking import extra_terms, scope_token
@@ -130,6 +130,12 @@ def find_sessions(db: sqlite3.Connection, ref: str, project_id: str) -> list[Ses
     return [SessionRow.model_validate_json(row["record"]) for row in rows]
 
 
+def last_events(db: sqlite3.Connection) -> dict[str, datetime]:
+    """Return when each agent's newest observation was made."""
+    rows = db.execute("SELECT agent, max(last) AS at FROM sessions GROUP BY agent")
+    return {row["agent"]: datetime.fromtimestamp(row["at"] / 1000, timezone.utc) for row in rows}
+
+
 def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
     """Return the sessions that have something to settle or are open, oldest first."""
     rows = db.execute("SELECT record FROM sessions WHERE dirty = 1 OR state = 'open' ORDER BY last, id")
@@ -232,6 +238,11 @@ def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
 def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:
     """Note up to which byte a journal file is indexed."""
     db.execute("INSERT OR REPLACE INTO files (name, size) VALUES (?, ?)", (name, size))
+
+
+def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
+    """Return up to which byte each journal file is indexed."""
+    return {row["name"]: row["size"] for row in db.execute("SELECT name, size FROM files")}
 
 
 # --- pages and handoffs

@@ -47,7 +47,13 @@ def _get(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> 
     found = [handoff for handoff in waiting if wanted in (None, handoff.id, handoff.path)]
     if wanted and not found:
         raise InputError(f"there is no handoff '{wanted}'; memory.handoff with action list shows all")
-    return render.handoff(found[0]) if found else "No handoff is waiting in this project."
+    if found:
+        return render.handoff(found[0])
+    taken = [handoff for handoff in memory.handoffs(scope, every=True) if handoff.state == "accepted"]
+    if not taken:
+        return "No handoff is waiting in this project."
+    last = max(taken, key=lambda handoff: handoff.accepted or handoff.created)
+    return f"No handoff is waiting. The last one was accepted by {last.accepted_by}:\n\n{render.handoff(last)}"
 
 
 def _leave(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:

@@ -1,0 +1,363 @@
+"""What is wrong with this memory, and the one command that mends it. Looks only: doctor changes nothing.
+
+Each check is a function from a `Look` to findings; one that fails is a finding itself, and the others still run.
+What is in order is told only where silence would leave a doubt (capture, each agent).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Literal
+
+from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
+from ai_memory_mcp.alive import process_lives
+from ai_memory_mcp.config import load_config
+from ai_memory_mcp.errors import AiMemoryError, StorageError
+from ai_memory_mcp.files import holder_file
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.model import Finding
+from ai_memory_mcp.project import identify
+from ai_memory_mcp.resources import Resources
+
+WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
+HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
+LITTLE_SPACE = 200 * 2**20  # bytes
+RECENT = timedelta(hours=24)
+INGEST = "ai-memory-mcp ingest"
+REINDEX = "ai-memory-mcp reindex"
+SETUP = "ai-memory-mcp setup"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How one agent that is on this machine is wired, as plain values (states as in `agents.install.Wired`).
+
+    `trusted` is None where hooks need no approval; `command` is the executable that its MCP entry starts.
+    """
+
+    name: str
+    title: str
+    mcp: Literal["unsupported", "missing", "wired", "outdated", "broken"]
+    hooks: Literal["unsupported", "missing", "wired", "outdated", "broken"]
+    trusted: bool | None = None
+    errors: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Look:
+    """All that a check may look at. `python` is the interpreter that setup would write into the launcher."""
+
+    res: Resources
+    wiring: Sequence[Wiring]
+    env: Mapping[str, str]
+    cwd: str
+    python: str
+    now: datetime
+
+    @property
+    def home(self) -> Path:
+        """AI_MEMORY_HOME."""
+        return self.res.home
+
+
+def examine(
+    res: Resources,
+    wiring: Sequence[Wiring],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    python: str,
+    now: datetime,
+) -> list[Finding]:
+    """Return what is wrong and what is well, in the order of the checks.
+
+    `wiring` holds the agents found on this machine; `env` is where settings may stand beside config.toml (whose
+    errors are a finding: `res` may hold the defaults then). Never raises and changes nothing. The index is read
+    whole.
+    """
+    look = Look(res, wiring, env, cwd, python, now)
+    if not res.home.exists():
+        nothing = Finding(level="warning", message=f"there is no memory yet at {res.home}", fix=SETUP)
+        return [nothing, *_run(check_settings, look), *_run(check_agents, look)]
+    return [finding for check in CHECKS for finding in _run(check, look)]
+
+
+def _run(check: Callable[[Look], Iterator[Finding]], look: Look) -> list[Finding]:
+    found: list[Finding] = []
+    try:
+        found.extend(check(look))
+    except (AiMemoryError, OSError) as error:
+        found.append(_error(f"{check.__name__.removeprefix('check_').replace('_', ' ')}: {error}"))
+    return found
+
+
+def _ok(message: str) -> Finding:
+    return Finding(level="ok", message=message)
+
+
+def _warning(message: str, fix: str = "") -> Finding:
+    return Finding(level="warning", message=message, fix=fix)
+
+
+def _error(message: str, fix: str = "") -> Finding:
+    return Finding(level="error", message=message, fix=fix)
+
+
+# --- the home and the settings
+
+
+def check_home(look: Look) -> Iterator[Finding]:
+    """The home is a private, writable folder with room left."""
+    home = look.home
+    if not home.is_dir():
+        yield _error(f"{home} is not a folder; nothing can be stored", f"mv {home} {home}.old && {SETUP}")
+        return
+    mode = home.stat().st_mode & 0o777
+    if os.name == "posix" and mode & 0o077:
+        yield _warning(f"{home} can be read by others (mode {mode:o})", f"chmod 700 {home}")
+    if not os.access(home, os.W_OK | os.X_OK):
+        yield _error(f"{home} is not writable; events of agents are lost", f"chmod u+rwx {home}")
+    free = shutil.disk_usage(home).free
+    if free < LITTLE_SPACE:
+        yield _warning(f"only {free // 2**20} MB are free on the disk of {home}; at 0 events are lost", f"df -h {home}")
+
+
+def check_settings(look: Look) -> Iterator[Finding]:
+    """config.toml and the project's .ai-memory.toml say what may be captured: both must parse."""
+    for read in (lambda: load_config(look.home, look.env), lambda: identify(look.cwd, look.res.user_home)):
+        try:
+            read()
+        except AiMemoryError as error:
+            yield _error(str(error))
+
+
+# --- capture
+
+
+def check_spool(look: Look) -> Iterator[Finding]:
+    """Events do not wait for hours, and none is set aside."""
+    oldest = look.res.spool.oldest()
+    if oldest is not None and oldest > WAITS_LONG:
+        waiting = look.res.spool.pending()
+        yield _warning(f"{waiting} events wait to be taken in, the oldest for {_duration(oldest)}", INGEST)
+    reasons = Counter(reason for _, reason in look.res.spool.kept_aside())
+    for reason, count in reasons.most_common(3):
+        yield _warning(f"{count} set aside: {reason}", f"{INGEST} --retry")
+    rest = sum(count for _, count in reasons.most_common()[3:])
+    if rest:
+        yield _warning(f"{rest} set aside for other reasons, see {look.res.spool.aside}", f"{INGEST} --retry")
+
+
+def check_capture(look: Look) -> Iterator[Finding]:
+    """seen = stored + duplicates + filtered + set aside; what is told as set aside lies there."""
+    if not look.res.index.ready():
+        return
+    with look.res.index.read() as db:
+        stored, unstored = rows.counts(db).observations, rows.unstored_counts(db)
+    aside = sum(1 for _ in look.res.spool.kept_aside())
+    lost = max(0, unstored.get("set_aside", 0) - aside - look.res.spool.pending())
+    told = ", ".join(
+        f"{unstored.get(why, 0)} {why.replace('_', ' ')}" for why in ("duplicates", "filtered", "set_aside")
+    )
+    yield _ok(f"{stored + sum(unstored.values())} events seen = {stored} stored, {told}; {lost} lost")
+    if lost:
+        yield _warning(f"{lost} of the events set aside are gone from {look.res.spool.aside}; they cannot be retried")
+
+
+def check_complaints(look: Look) -> Iterator[Finding]:
+    """Hooks and the worker have nobody to tell; what went wrong in them stands in the logs."""
+    for name, who in (("emit.log", "hooks"), ("errors.log", "commands")):
+        path = look.home / "logs" / name
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        recent = sum(1 for line in lines if (at := _stamp(line)) and look.now - at < RECENT)
+        if recent:
+            times = "once" if recent == 1 else f"{recent} times"
+            yield _warning(f"{who} failed {times} in the last 24 hours, last: {lines[-1]}", f"tail {path}")
+
+
+def _stamp(line: str) -> datetime | None:
+    try:
+        return datetime.strptime(line.partition(" ")[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
+# --- what is derived, and who works on it
+
+
+def check_index(look: Look) -> Iterator[Finding]:
+    """The index is whole, of this version, and knows what the journal holds."""
+    index, journal = look.res.index, look.res.journal
+    if not index.path.exists():
+        if journal.names() or look.res.wiki_folders():
+            yield _warning("there is no index; the next command builds it", REINDEX)
+        return
+    damage = index.damage()
+    if damage:
+        yield _error(damage, REINDEX)
+        return
+    if not index.ready():
+        yield _warning("the index is not completely built; the next command does it", REINDEX)
+        return
+    with index.read() as db:
+        known = rows.file_sizes(db)
+    behind = [name for name in journal.names() if journal.size(name) > known.get(name, 0)]
+    short = [name for name, size in known.items() if journal.size(name) < size]
+    if behind:
+        yield _warning(f"the index lacks a part of {len(behind)} journal files, first {behind[0]}", REINDEX)
+    if short:
+        yield _error(f"{len(short)} journal files are gone or cut short, first {journal.folder / short[0]}", REINDEX)
+
+
+def check_locks(look: Look) -> Iterator[Finding]:
+    """Nobody died or hangs holding a lock."""
+    locks = look.home / "locks"
+    for lock in sorted(locks.glob("*.lock")):
+        path = holder_file(lock)
+        try:
+            pid, since = int(path.read_text(encoding="ascii")), path.stat().st_mtime
+        except (FileNotFoundError, ValueError):
+            continue
+        held = look.now.timestamp() - since
+        if not process_lives(pid):
+            yield _warning(f"process {pid} died holding {lock.name}; the next holder cleans up after it", INGEST)
+        elif held > HELD_LONG:
+            yield _warning(
+                f"process {pid} has held {lock.name} for {_duration(held)}; end it if it hangs", f"kill {pid}"
+            )
+
+
+_UNFINISHED = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "pick"}
+
+
+def check_wikis(look: Look) -> Iterator[Finding]:
+    """Each wiki's repository can be read and committed to; nothing in it waits to be committed."""
+    ready = look.res.index.ready()
+    for workspace, project in look.res.wiki_folders():
+        wiki = look.res.wiki_at(workspace, project)
+        git = wiki.folder / ".git"
+        try:
+            wiki.log(limit=1)
+        except StorageError as error:
+            yield _error(str(error), f"git -C {wiki.folder} fsck")
+            continue
+        unfinished = next((word for name, word in _UNFINISHED.items() if (git / name).exists()), "")
+        if unfinished:
+            yield _error(
+                f"a {unfinished} is unfinished in {wiki.folder}; pages cannot be saved", f"git -C {wiki.folder} status"
+            )
+        elif git.exists() and not (git / "HEAD").read_text(encoding="utf-8").startswith("ref: "):
+            yield _error(
+                f"no branch is checked out in {wiki.folder}; pages cannot be saved",
+                f"git -C {wiki.folder} checkout main",
+            )
+        elif ready:
+            with look.res.index.read() as db:
+                seen = wiki.scan(rows.page_stamps(db, project))
+            edited = wiki.uncommitted([*seen.changed, *seen.added])
+            if edited:
+                yield _ok(f"{len(edited)} pages in {wiki.folder} were edited by hand; the next search commits them")
+
+
+# --- the agents
+
+
+def check_launcher(look: Look) -> Iterator[Finding]:
+    """The launcher that hooks run is there, is what setup would write, and stores an event (in a throw-away home)."""
+    path = launcher_path(look.home)
+    hooked = [one.title for one in look.wiring if one.hooks in ("wired", "outdated")]
+    if not path.exists():
+        if hooked:
+            yield _error(f"{path} is missing; the hooks of {', '.join(hooked)} store nothing", SETUP)
+        return
+    failure = try_launcher(path)
+    if failure:
+        yield _error(f"hooks store nothing: {failure}", SETUP)
+    elif path.read_text(encoding="utf-8", errors="replace") != launcher_text(look.home, look.python):
+        yield _warning(f"{path} starts another installation than this one ({look.python})", SETUP)
+
+
+def try_launcher(path: Path, limit: float = 10.0) -> str:
+    """Run the launcher once as an agent would, into a throw-away home; returns what is wrong ('' for nothing).
+
+    `limit` is in seconds. The real memory sees nothing of it: AI_MEMORY_HOME goes before the launcher's own.
+    """
+    with tempfile.TemporaryDirectory(prefix="ai-memory-try-") as folder:
+        env = {"HOME": folder, "AI_MEMORY_HOME": folder, "PATH": os.defpath}
+        command = [str(path), "made-up-agent", "Try"]
+        try:
+            done = subprocess.run(command, input=b"{}", capture_output=True, cwd=folder, env=env, timeout=limit)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{path} cannot be run: {error}"
+        stored = any(Path(folder, "spool").glob("*.json"))
+        said = done.stderr.decode("utf-8", "replace").strip()[-300:] or "its interpreter or package is gone"
+        return "" if stored else f"{path} ran without effect: {said}"
+
+
+def check_agents(look: Look) -> Iterator[Finding]:
+    """Every agent found here is wired, its hooks are approved, and events of it arrive."""
+    if not look.wiring:
+        yield _warning("no supported agent was found on this machine", "ai-memory-mcp agents")
+    last = _last_events(look)
+    for one in look.wiring:
+        faults = list(_faults(one))
+        yield from faults
+        if not faults:
+            yield _ok(f"{one.title}: MCP and hooks are wired; {_ago(last.get(one.name), look.now)}")
+
+
+def _faults(one: Wiring) -> Iterator[Finding]:
+    setup = f"{SETUP} --agent {one.name}"
+    for error in one.errors:
+        yield _error(f"{one.title}: {error}", setup)
+    states = {"MCP server": one.mcp, "hooks": one.hooks}
+    for state, words in (("missing", "not wired"), ("outdated", "wired in an older form")):
+        parts = [part for part, has in states.items() if has == state]
+        if parts:
+            yield _warning(f"{one.title}: {' and '.join(parts)} {words}", setup)
+    if one.trusted is False:
+        yield _warning(f"{one.title} skips our hooks until they are approved", f"{SETUP} --trust-codex-hooks")
+    if one.command and one.mcp == "wired" and not shutil.which(one.command):
+        yield _error(f"{one.title}: {one.command}, which it starts as MCP server, cannot be run", setup)
+
+
+def _last_events(look: Look) -> dict[str, datetime]:
+    if not look.res.index.ready():
+        return {}
+    with look.res.index.read() as db:
+        return rows.last_events(db)
+
+
+def _ago(last: datetime | None, now: datetime) -> str:
+    return f"its last event came {_duration((now - last).total_seconds())} ago" if last else "no event came yet"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} seconds"
+
+
+CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
+    check_home,
+    check_settings,
+    check_spool,
+    check_capture,
+    check_complaints,
+    check_index,
+    check_locks,
+    check_wikis,
+    check_launcher,
+    check_agents,
+)
