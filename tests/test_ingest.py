@@ -270,3 +270,14 @@ def test_a_long_backlog_is_taken_in_in_steps_oldest_first(home: Path, memory: Lo
 
     assert (report.ingested, memory.res.spool.pending()) == (20, 30)
     assert memory.status(scope(work)).counts.observations == 50
+
+
+def test_filtered_events_are_counted_and_leave_no_words(home: Path, memory: LocalMemory, work: Path) -> None:
+    name = spool(home, work, "claude-code", "UserPromptSubmit", {"session_id": "s1", "prompt": "quokka"}, at=NOW)
+    path = next((home / "spool").glob("*.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "filtered": "prompts are off", "payload": {}}))
+    assert memory.ingest().filtered == 1
+
+    assert memory.status(scope(work)).capture.model_dump(exclude_defaults=True) == {"seen": 1, "filtered": 1}
+    assert memory.sessions(scope(work)) == ()
+    assert name in (home / "journal/unstored.jsonl").read_text()

@@ -230,11 +230,6 @@ def offered(db: sqlite3.Connection, handoff: str) -> bool:
     return db.execute("SELECT 1 FROM offers WHERE handoff = ?", (handoff,)).fetchone() is not None
 
 
-def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
-    """Return up to which byte each journal file is indexed."""
-    return {row["name"]: row["size"] for row in db.execute("SELECT name, size FROM files")}
-
-
 def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:
     """Note up to which byte a journal file is indexed."""
     db.execute("INSERT OR REPLACE INTO files (name, size) VALUES (?, ?)", (name, size))
