@@ -43,12 +43,15 @@ def is_rendered(res: Resources, project: Project) -> bool:
 def compose_parts(res: Resources, project: Project, *, now: datetime) -> dict[str, object]:
     """Return the brief in parts: fence, handoffs in the order of offering, and what every session is told."""
     with res.index.read() as db:
-        waiting = handoffs.in_order(rows.handoffs(db, project.id))
+        days = res.config.handoff.expires_days
+        waiting = handoffs.in_order(
+            one for one in rows.handoffs(db, project.id) if not handoffs.expired(one, days, now)
+        )
         open_rows = [row for row in rows.unsettled(db) if row.project == project.id and row.state == "open"]
         natives = {one.from_session: rows.session(db, one.from_session) for one in waiting}
     live = {row.id for row in open_rows}
     offers = [one for one in waiting if not (one.automatic and one.from_session in live)]
-    expiry = timedelta(days=res.config.handoff.expires_days)
+    expiry = timedelta(days=days)
     until = min([now + timedelta(days=1), *(one.created + expiry for one in waiting)])
     return {
         "project": project.id,
@@ -111,7 +114,10 @@ def handoff_text(one: Handoff, more: int = 0) -> str:
             lines += [f"### {heading}", *(f"- {item}" for item in items), ""]
     text = defuse("\n".join(lines))
     if len(text) > HANDOFF_ROOM:
-        text = text[: HANDOFF_ROOM - 60].rpartition("\n")[0] + "\n(cut; memory.handoff has the rest)\n"
+        kept = text[: HANDOFF_ROOM - 60]
+        line_end = kept.rfind("\n")
+        kept = kept[:line_end] if line_end > HANDOFF_ROOM // 2 else kept.rpartition(" ")[0]  # one long line may be all
+        text = f"{kept}\n(cut; memory.handoff has the rest)\n"
     waiting = f"{more} more waiting: memory.handoff with action list.\n" if more > 0 else ""
     return f"{text}{waiting}\n"
 

@@ -199,7 +199,7 @@ def check_index(look: Look) -> Iterator[Finding]:
     """The index is whole, of this version, and knows what the journal holds."""
     index, journal = look.res.index, look.res.journal
     if not index.path.exists():
-        if journal.names() or look.res.wiki_folders():
+        if journal.sizes() or look.res.wiki_folders():
             yield _warning("there is no index; the next command builds it", REINDEX)
         return
     damage = index.damage()
@@ -211,8 +211,9 @@ def check_index(look: Look) -> Iterator[Finding]:
         return
     with index.read() as db:
         known = rows.file_sizes(db)
-    behind = [name for name in journal.names() if journal.size(name) > known.get(name, 0)]
-    short = [name for name, size in known.items() if journal.size(name) < size]
+    sizes = journal.sizes()
+    behind = [name for name, size in sizes.items() if size > known.get(name, 0)]
+    short = [name for name, size in known.items() if sizes.get(name, 0) < size]
     if behind:
         yield _warning(f"the index lacks a part of {len(behind)} journal files, first {behind[0]}", REINDEX)
     if short:

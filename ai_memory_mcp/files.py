@@ -83,17 +83,22 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
 
     lock = Path(path)
     private_dir(lock.parent)
+    mutex = filelock.FileLock(lock, timeout=timeout, mode=0o600, poll_interval=0.01)
+    holder = holder_file(lock)
     try:
-        with filelock.FileLock(lock, timeout=timeout, mode=0o600, poll_interval=0.01):
-            holder = holder_file(lock)
-            died = holder.exists()
-            holder.write_text(f"{os.getpid()}\n", encoding="ascii")
-            try:
-                yield died
-            finally:
-                holder.unlink(missing_ok=True)
+        mutex.acquire()
+        died = holder.exists()
+        holder.write_text(f"{os.getpid()}\n", encoding="ascii")
     except filelock.Timeout as error:
         raise StorageError(_busy(lock, timeout)) from error
+    except OSError as error:
+        mutex.release()
+        raise storage_error("lock", lock, error) from error
+    try:
+        yield died
+    finally:
+        holder.unlink(missing_ok=True)
+        mutex.release()
 
 
 def holder_file(lock: Path) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ai_memory_mcp import markdown
-from ai_memory_mcp.model import Handoff, HandoffState, Page, Session
+from ai_memory_mcp.model import Handoff, HandoffState, Page
 from ai_memory_mcp.project import NAMESPACE
 
 SECTIONS: Mapping[str, str] = {
@@ -44,12 +44,19 @@ def expired(handoff: Handoff, days: int, now: datetime) -> bool:
     return waiting(handoff) and now - handoff.created > timedelta(days=days)
 
 
+def state_now(handoff: Handoff, days: int, now: datetime, *, offered: bool) -> HandoffState:
+    """Return the state as the world sees it: some are expired, or were offered, without the page saying so yet."""
+    if expired(handoff, days, now):
+        return "expired"
+    return "offered" if handoff.state == "open" and offered else handoff.state
+
+
 def for_agent(handoff: Handoff, agent: str) -> bool:
     """Tell whether this agent may take the handoff."""
     return handoff.to_agent in ("any", "", agent)
 
 
-def automatic_id(session: Session, earlier: Sequence[Handoff]) -> str:
+def automatic_id(session_id: str, earlier: Sequence[Handoff]) -> str:
     """Return the id of the handoff that this close of the session makes.
 
     The same as long as the last one still waits (it is rewritten), a new one once that was taken: a session that
@@ -57,10 +64,10 @@ def automatic_id(session: Session, earlier: Sequence[Handoff]) -> str:
     """
     automatic = [handoff for handoff in earlier if handoff.automatic]
     taken = sum(1 for handoff in automatic if not waiting(handoff))
-    return str(uuid.uuid5(NAMESPACE, f"handoff:{session.id}:{taken}"))
+    return str(uuid.uuid5(NAMESPACE, f"handoff:{session_id}:{taken}"))
 
 
-def superseded_by(new: Handoff, session: Session, others: Iterable[Handoff]) -> list[Handoff]:
+def superseded_by(new: Handoff, begun: datetime, others: Iterable[Handoff]) -> list[Handoff]:
     """Return the waiting automatic handoffs that `new` replaces: same branch, made before its session began."""
     return [
         other
@@ -69,7 +76,7 @@ def superseded_by(new: Handoff, session: Session, others: Iterable[Handoff]) -> 
         and other.automatic
         and other.id != new.id
         and other.branch == new.branch
-        and (other.created <= session.started or other.from_session == new.from_session)
+        and (other.created <= begun or other.from_session == new.from_session)
     ]
 
 

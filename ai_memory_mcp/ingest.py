@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ai_memory_mcp import registry, sessions
+from ai_memory_mcp import registry, reindex, sessions
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, pick
-from ai_memory_mcp.errors import AiMemoryError
+from ai_memory_mcp.errors import ProjectError, StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow, millis
 from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Event, IngestReport, Observation, Project
-from ai_memory_mcp.observe import observe
+from ai_memory_mcp.observe import TIMED, observe
 from ai_memory_mcp.project import Identity, branch_of, identify
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
@@ -89,20 +90,32 @@ class Places:
         identity = identify(at, self.res.user_home)
         project = registry.of_gone(event.root, event.marker, known)
         if project is None:
-            project = registry.make_known(self.res, identity, known, now=self.now)
+            try:
+                project = registry.make_known(self.res, identity, known, now=self.now)
+            except StorageError:  # its wiki refuses just now: that is no reason to keep the event waiting
+                project = registry.find(identity, known)
+                if project is None:
+                    raise
             if identity.git_dir and not identity.id:  # its id file was written just now: the stamps have to know that
                 identity = identify(at, self.res.user_home)
         return Place(event.root, event.marker, project, identity)
 
 
-def drain(res: Resources, *, now: datetime) -> tuple[IngestReport, list[Place]]:
-    """Take everything out of the spool. The caller holds the ingest lock. Returns counts and places seen."""
+def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[IngestReport, list[Place]]:
+    """Take the spool in, oldest first, at most about `limit` events. The caller holds the ingest lock.
+
+    Returns counts and the places seen. Raises StorageError when the disk refuses; what is not stored then stays.
+    """
     places = Places(res, now)
     total: dict[str, int] = {}
-    while entries := res.spool.take(BATCH):
-        report = _take_in(res, entries, places)
-        for key, count in report.items():
-            total[key] = total.get(key, 0) + count
+    reindex.catch_up(res)
+    left = limit or sys.maxsize
+    while left > 0 and (names := res.spool.names()[:left]):
+        for start in range(0, len(names), BATCH):
+            report = _take_in(res, res.spool.read(names[start : start + BATCH]), places)
+            for key, count in report.items():
+                total[key] = total.get(key, 0) + count
+        left -= len(names)
     return IngestReport(**total), list(places.found.values())
 
 
@@ -116,7 +129,6 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
     prepared = [(entry, _place(places, entry)) for entry in entries]
     with res.index.write() as db:
         batch = Batch(Ledger(db))
-        batch.ledger.catch_up(res.journal, UNSTORED)
         for entry, place in prepared:
             if not rows.knows_event(db, entry.id):
                 _take_one(res, batch, entry, place)
@@ -134,11 +146,11 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
 
 def _place(places: Places, entry: Entry) -> Place | str:
     """Return where an entry's event happened, or why that cannot be said."""
-    if not entry.event or entry.event.filtered:
+    if not entry.event or entry.event.problem or entry.event.filtered:
         return entry.problem
     try:
         return places.of(entry.event)
-    except AiMemoryError as error:
+    except ProjectError as error:
         return str(error)
 
 
@@ -147,33 +159,38 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     if event and event.filtered:
         _not_stored(batch, entry.id, "filtered", "", event.filtered)
         return
-    if event is None or isinstance(place, str) or event.problem:
-        reason = place if isinstance(place, str) else event.problem if event else entry.problem
-        _not_stored(batch, entry.id, "set_aside", "", reason)
+    if event is None or isinstance(place, str):
+        reason = (event.problem if event else "") or str(place)
+        if not rows.is_aside(batch.ledger.db, entry.id):  # tried again in vain, or a crash came before it was moved
+            _not_stored(batch, entry.id, "set_aside", "", reason)
         batch.aside.append((entry, reason))
         return
     spec = spec_of(event.agent)
     row = _session(res, batch, event, spec, place)
+    name = res.journal.name_of(row.project, row.id)
     if event.offered:
-        offer = {
-            "type": "offer",
-            "id": event.id,
-            "session": row.id,
-            "handoff": event.offered,
-            "at": event.at.isoformat(),
-        }
-        batch.write(res.journal.name_of(row.project, row.id), offer)
+        batch.write(name, _offer(event, row))
         return
     observation = observe(event, spec, row.id)
-    if _double(batch, observation):
+    if _double(batch, row, observation):
         _not_stored(batch, event.id, "duplicates", row.project)
         return
     if event.pid != row.pid:  # a resumed session runs in another process
-        batch.ledger.keep(row.model_copy(update={"pid": event.pid}))
-    batch.observe(res.journal.name_of(row.project, row.id), observation)
+        observation = observation.model_copy(update={"pid": event.pid})
+    batch.observe(name, observation)
     batch.count("ingested")
     if observation.kind == "session-end":
-        _end_everywhere(batch, row)
+        _end_everywhere(res, batch, row, event)
+
+
+def _offer(event: Event, row: SessionRow) -> dict[str, Any]:
+    return {
+        "type": "offer",
+        "id": event.id,
+        "session": row.id,
+        "handoff": event.offered,
+        "at": event.at.isoformat(),
+    }
 
 
 def spec_of(agent: str) -> AgentSpec:
@@ -202,12 +219,11 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
     homeless = place.identity.by in ("none", "folder")
     if natives and (kind in _FOLLOWERS or event.offered or homeless):
         exact = [row for row in natives if row.project == place.project.id]
-        row = (exact or natives)[0] if not homeless else natives[0]
-        return _current(res, batch, row)
+        return natives[0] if homeless or not exact else exact[0]
     session_id = sessions.session_id(event.agent, native, place.project.id)
-    row_or_none = batch.ledger.session(session_id)
-    if row_or_none:
-        return _current(res, batch, row_or_none)
+    known = batch.ledger.session(session_id)
+    if known:
+        return known
     row = SessionRow(
         id=session_id,
         agent=event.agent,
@@ -219,38 +235,38 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
         branch=branch_of(place.identity.root) if place.identity.root else "",
         pid=event.pid,
     )
-    name = res.journal.name_of(row.project, row.id)
-    batch.ledger.catch_up(res.journal, name)
-    if batch.ledger.session(session_id) is None:
-        header = {"type": "session", **row.plain().model_dump(mode="json", exclude_defaults=True)}
-        batch.write(name, header)
-    return batch.ledger.session(session_id) or row
+    header = {"type": "session", **row.plain().model_dump(mode="json", exclude_defaults=True)}
+    batch.write(res.journal.name_of(row.project, row.id), header)
+    return row
 
 
-def _current(res: Resources, batch: Batch, row: SessionRow) -> SessionRow:
-    """Return the session with its journal caught up (a crash may have left lines that the index lacks)."""
-    name = res.journal.name_of(row.project, row.id)
-    if name not in batch.lines:
-        batch.ledger.catch_up(res.journal, name)
-    return batch.ledger.session(row.id) or row
-
-
-def _double(batch: Batch, observation: Observation) -> bool:
+def _double(batch: Batch, row: SessionRow, observation: Observation) -> bool:
     """Tell whether the session already has this event: the same ids, or the same content at the same moment."""
-    if not observation.key:
-        return False
     at = millis(observation.at)
-    seen = batch.keys.setdefault((observation.session, observation.key), [])
-    known = seen + rows.times_of_key(batch.ledger.db, observation.session, observation.key)
-    identified = bool(observation.tool_use or observation.turn)
-    if known and (identified or min(abs(at - other) for other in known) <= DOUBLE):
+    seen = batch.keys.get((observation.session, observation.key))
+    if seen is None:
+        seen = rows.times_of_key(batch.ledger.db, observation.session, observation.key)
+        batch.keys[observation.session, observation.key] = seen
+    if _is_double(row, observation, any(abs(at - other) <= DOUBLE for other in seen), bool(seen)):
         return True
     seen.append(at)
     return False
 
 
-def _end_everywhere(batch: Batch, row: SessionRow) -> None:
+def _is_double(row: SessionRow, observation: Observation, just_now: bool, ever: bool) -> bool:
+    """Judge an event whose identity was seen just now, or ever. A start after an end is a new one, however soon."""
+    if observation.kind == "session-end":
+        return just_now and row.over
+    if observation.kind == "session-start":
+        return just_now and not row.over
+    if observation.tool_use or (observation.turn and observation.kind not in TIMED):
+        return ever
+    return just_now
+
+
+def _end_everywhere(res: Resources, batch: Batch, row: SessionRow, event: Event) -> None:
     """The end of an agent's session ends it in every project it worked in."""
     for other in batch.ledger.natives(row.agent, row.native_id):
-        if other.id != row.id and other.state == "open":
-            batch.ledger.keep(other.model_copy(update={"end_seen": True, "dirty": True}))
+        if other.id != row.id and not other.over:
+            end = {"type": "end", "id": event.id, "session": other.id, "at": event.at.isoformat()}
+            batch.write(res.journal.name_of(other.project, other.id), end)

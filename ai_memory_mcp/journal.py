@@ -1,8 +1,8 @@
 """The journal: append-only durable record, one file per session, plus one for events that were not stored.
 
-Every line is a JSON object with a `type`: `session` (the header), `observation`, `offer`, `close`, `alias`; in
-`unstored.jsonl`: `unstored`. A torn last line (crash while appending) is cut off by the next writer: its event is
-still in the spool.
+Every line is a JSON object with a `type`: `session` (the header), `observation`, `offer`, `end` (told by the agent
+in another project), `close`; in `unstored.jsonl`: `unstored`. A torn last line (crash while appending) is cut off by
+the next writer: its event is still in the spool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.files import private_dir, storage_error
 
 UNSTORED = "unstored.jsonl"
 
@@ -28,39 +28,51 @@ class Journal:
         """Return the name of a session's file, relative to the journal."""
         return f"{project}/{session}.jsonl"
 
-    def names(self) -> list[str]:
-        """Return every file's name, sessions first, in a stable order."""
-        found = sorted(f"{path.parent.name}/{path.name}" for path in self.folder.glob("*/*.jsonl"))
-        return found + ([UNSTORED] if (self.folder / UNSTORED).exists() else [])
+    def sizes(self) -> dict[str, int]:
+        """Return every file's name with its size in bytes, sessions first, in a stable order."""
+        found: dict[str, int] = {}
+        unstored: dict[str, int] = {}
+        for entry in _listed(self.folder):
+            if entry.name == UNSTORED:
+                unstored[UNSTORED] = entry.stat().st_size
+            elif entry.is_dir():
+                inner = (file for file in _listed(entry.path) if file.name.endswith(".jsonl"))
+                found |= {f"{entry.name}/{file.name}": file.stat().st_size for file in inner}
+        return found | unstored
 
-    def size(self, name: str) -> int:
-        """Return a file's size in bytes, 0 when it is not there."""
+    def begun(self, name: str) -> tuple[bool, str]:
+        """Return what sorts files by the time their session began, events that were not stored last."""
+        header = next(self.read(name), {})
+        return name == UNSTORED, str(header.get("started", ""))
+
+    def whole_size(self, name: str) -> int:
+        """Return how many bytes of a file are whole lines: what the next writer goes on from."""
         try:
-            return os.stat(self.folder / name).st_size
+            with open(self.folder / name, "rb") as file:
+                return _whole_end(file.fileno())
         except FileNotFoundError:
             return 0
 
     def append(self, name: str, lines: list[str]) -> int:
-        """Append whole lines durably, after cutting off a torn one. Returns the new size in bytes."""
+        """Append whole lines durably, after cutting off a torn one. Returns the new size in bytes.
+
+        Raises StorageError when the disk refuses; then the file is as long as before.
+        """
         path = self.folder / name
+        private_dir(path.parent)
+        data = "".join(line + "\n" for line in lines).encode("utf-8", "replace")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+            try:
+                end = _whole_end(fd)
+                _put(fd, end, data)
+            finally:
+                os.close(fd)
+            if end == 0:
+                _sync_folder(path.parent)
         except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
-        try:
-            end = _whole_end(fd)
-            os.ftruncate(fd, end)
-            os.lseek(fd, end, os.SEEK_SET)
-            data = memoryview("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
-            while data:
-                data = data[os.write(fd, data) :]
-            os.fsync(fd)
-            return os.fstat(fd).st_size
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
-        finally:
-            os.close(fd)
+            raise storage_error("write", path, error) from error
+        return end + len(data)
 
     def read(self, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the records from byte `start` on; lines that are torn or not JSON objects are passed over."""
@@ -78,6 +90,39 @@ class Journal:
                         yield record
         except FileNotFoundError:
             return
+
+
+def _put(fd: int, end: int, data: bytes) -> None:
+    """Write at `end`, dropping what stood behind it, and sync; on failure nothing is left behind `end`."""
+    os.ftruncate(fd, end)
+    os.lseek(fd, end, os.SEEK_SET)
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fsync(fd)
+    except OSError:
+        os.ftruncate(fd, end)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable, where folders can be opened (not on Windows)."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _listed(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return a folder's entries by name, none where it is missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
 
 
 def _whole_end(fd: int) -> int:

@@ -3,12 +3,13 @@ is the same index."""
 
 from __future__ import annotations
 
-import sqlite3
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import sessions
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.journal import Journal
 from ai_memory_mcp.model import Observation
@@ -18,7 +19,7 @@ from ai_memory_mcp.observe import is_real_prompt
 class Ledger:
     """Applies records within one index transaction; keeps the sessions it touches in memory until `flush`."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Connection) -> None:
         self.db = db
         self._rows: dict[str, SessionRow | None] = {}
         self._changed: set[str] = set()
@@ -65,6 +66,10 @@ class Ledger:
             row = self.session(told["session"])
             if row:
                 self.keep(row.model_copy(update={"dirty": True}))
+        elif kind == "end":
+            row = self.session(told["session"])
+            if row:
+                self.keep(row.model_copy(update={"end_seen": True, "dirty": True}))
         elif kind == "close":
             row = self.session(told["session"])
             if row:
@@ -73,20 +78,23 @@ class Ledger:
         elif kind == "unstored":
             rows.put_unstored(self.db, told["id"], told["why"], told.get("project", ""))
 
-    def catch_up(self, journal: Journal, name: str) -> None:
-        """Apply what a journal file holds beyond what is indexed of it: a crash came between the two."""
-        size = journal.size(name)
-        known = rows.file_size(self.db, name)
-        if size == known:
-            return
-        for record in journal.read(name, known if size > known else 0):
-            self.apply(record)
-        rows.set_file_size(self.db, name, size)
+    def catch_up(self, journal: Journal) -> None:
+        """Apply what the journal holds beyond what is indexed of it: a crash came between the two."""
+        known = rows.file_sizes(self.db)
+        changed = [name for name, size in journal.sizes().items() if size != known.get(name, 0)]
+        for name in sorted(changed, key=journal.begun):  # search takes later rows for newer ones
+            self._catch_up(journal, name, known.get(name, 0))
+        self.flush()
+
+    def _catch_up(self, journal: Journal, name: str, known: int) -> None:
+        whole = journal.whole_size(name)
+        for record in journal.read(name, known if whole >= known else 0):
+            with suppress(ValueError, KeyError, TypeError):  # a damaged line must not take the others with it
+                self.apply(record)
+        rows.set_file_size(self.db, name, whole)
 
     def observe(self, observation: Observation) -> None:
         """Store an observation of a known session; one that is already there changes nothing."""
         row = self.session(observation.session)
-        if row is None or rows.knows_event(self.db, observation.id):
-            return
-        rows.put_observation(self.db, row.project, observation, is_real_prompt(observation))
-        self.keep(sessions.fold(row, observation))
+        if row and rows.put_observation(self.db, row.project, observation, is_real_prompt(observation)):
+            self.keep(sessions.fold(row, observation))

@@ -12,6 +12,7 @@ from ai_memory_mcp.config import environment, home_folder, load_config, user_hom
 from ai_memory_mcp.errors import NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import (
     Answer,
     Brief,
@@ -35,6 +36,7 @@ from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
 
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
+READ_EVENTS = 4_000  # events a read takes in itself (about 2 s); the next one goes on
 WRITE_WAIT = 30.0
 
 
@@ -51,6 +53,7 @@ class LocalMemory:
     def __init__(self, res: Resources) -> None:
         self.res = res
         self._touched: dict[str, Project] = {}
+        self._trouble = ""  # why the last read could not be brought up to date
         private_dir(res.home)
 
     # --- looking
@@ -68,24 +71,17 @@ class LocalMemory:
             return recall.answer(db, projects, query, resolved.project)
 
     def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
-        """Read a page, a session or a handoff."""
+        """Read a page, a session or a handoff: of the project, else (none named) of any that has it."""
         resolved = self._fresh(scope)
         ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
         with self.res.index.read() as db:
-            known = {project.id: project for project in rows.projects(db)}
-            for project_id in [resolved.project.id, ""] if resolved.project else [""]:
-                found = rows.find_pages(db, ref, project_id)
-                if found and found[0][0] in known:
-                    owner, path = found[0]
-                    page = rows.page_record(db, owner, path)
-                    session = rows.session(db, page.id) if page and page.kind == "session" else None
-                    if observations and session:
-                        return recall.read_session(self.res, session, known[owner], observations=True)
-                    return recall.read_page(self.res, db, known[owner], path, links=links)
-                of_session = rows.find_sessions(db, ref, project_id)
-                if of_session and of_session[0].project in known:
-                    row = of_session[0]
-                    return recall.read_session(self.res, row, known[row.project], observations=observations)
+            known = rows.projects(db)
+            here = self._reach(known, resolved, everywhere=False)
+            others = [] if scope.project or scope.workspace else [one for one in known if one not in here]
+            for project in [*here, *others]:
+                found = self._document(db, project, ref, observations, links)
+                if found:
+                    return found
         raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
@@ -97,16 +93,7 @@ class LocalMemory:
 
     def handoffs(self, scope: Scope, *, every: bool = False) -> tuple[Handoff, ...]:
         """Handoffs of the project, the one to offer first; waiting ones only unless `every`."""
-        resolved = self._fresh(scope)
-        with self.res.index.read() as db:
-            ids = [project.id for project in self._reach(rows.projects(db), resolved, everywhere=False)]
-            found = [
-                one.model_copy(update={"state": "offered"}) if one.state == "open" and rows.offered(db, one.id) else one
-                for project_id in ids
-                for one in rows.handoffs(db, project_id)
-            ]
-        first = handoffs.in_order(found)
-        return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
+        return self._handoffs(self._fresh(scope), every=every)
 
     def brief(self, scope: Scope, *, agent: str = "") -> Brief:
         """What a session start would be told now; consumes nothing."""
@@ -137,9 +124,9 @@ class LocalMemory:
             counts = rows.counts(db, project.id if project else "")
             stored = rows.counts(db).observations
             unstored = rows.unstored_counts(db)
-        waiting = self.handoffs(scope)
+        waiting = self._handoffs(resolved, every=False)
         aside = list(self.res.spool.kept_aside())
-        capture = Capture(seen=stored + sum(unstored.values()), stored=stored, **unstored)
+        problems = [*([self._trouble] if self._trouble else []), *settle.troubles(self.res)]
         return Status(
             home=str(self.res.home),
             project={
@@ -151,9 +138,9 @@ class LocalMemory:
             },
             counts=counts,
             spool={"pending": self.res.spool.pending(), "set_aside": len(aside)},
-            capture=capture,
+            capture=Capture(seen=stored + sum(unstored.values()), stored=stored, **unstored),
             handoff=waiting[0].id if waiting else "",
-            problems=tuple(f"{name}: {reason}" for name, reason in aside[:5]),
+            problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
         )
 
     # --- changing
@@ -233,39 +220,60 @@ class LocalMemory:
             return
         with ingest.lock(self.res, WRITE_WAIT):
             if not self.res.index.ready():  # somebody else may have built it meanwhile
-                self._build()
+                reindex.rebuild(self.res)
 
-    def _build(self) -> None:
-        if not self.res.wiki_folders() and not self.res.journal.names():
-            with self.res.index.write() as db:
-                rows.set_meta(db, "complete", "1")
-            return
-        reindex.rebuild(self.res)
-
-    def _ingest(self) -> IngestReport:
+    def _ingest(self, limit: int | None = None) -> IngestReport:
         now = _now()
-        report, places = ingest.drain(self.res, now=now)
+        report, places = ingest.drain(self.res, now=now, limit=limit)
         done = settle.settle(self.res, places, now=now)
         self._touched |= done.projects
         return report.model_copy(update={"sessions_closed": done.closed, "handoffs": done.handoffs})
 
     def _fresh(self, scope: Scope | None) -> Resolved:
-        """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope."""
+        """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope.
+
+        What hinders that (another ingest at work, a full disk) hinders no read: `status` tells it.
+        """
         self._ready()
-        if self.res.spool.pending():
-            try:
+        self._trouble = ""
+        try:
+            if self.res.spool.pending():
                 with ingest.lock(self.res, READ_WAIT):
-                    self._ingest()
-            except StorageError:  # another ingest is busy: answer from what is there
-                pass
+                    self._ingest(READ_EVENTS)
+        except StorageError as error:
+            self._trouble = str(error)
         resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
-        if resolved.project and (self.res.wiki(resolved.project).folder).is_dir():
-            try:
-                if pages.notice_edits(self.res, resolved.project, now=_now()):
-                    self._changed(resolved.project)
-            except StorageError:
-                pass
+        try:
+            project = resolved.project
+            is_there = project and self.res.wiki(project).folder.is_dir()
+            if project and is_there and pages.notice_edits(self.res, project, now=_now()):
+                self._changed(project)
+        except StorageError as error:
+            self._trouble = self._trouble or str(error)
         return resolved
+
+    def _document(self, db: Connection, project: Project, ref: str, observations: bool, links: bool) -> Document | None:
+        """Return the page or session of a project that `ref` names."""
+        found = rows.find_pages(db, ref, project.id)
+        sessions = [] if found else rows.find_sessions(db, ref, project.id)
+        if found and observations:
+            page = rows.page_record(db, *found[0])
+            row = rows.session(db, page.id) if page and page.kind == "session" else None
+            sessions = [row] if row else []
+        if sessions:
+            return recall.read_session(self.res, sessions[0], project, observations=observations)
+        return recall.read_page(self.res, db, project, found[0][1], links=links) if found else None
+
+    def _handoffs(self, resolved: Resolved, *, every: bool) -> tuple[Handoff, ...]:
+        now, days = _now(), self.res.config.handoff.expires_days
+        found: list[Handoff] = []
+        with self.res.index.read() as db:
+            for project in self._reach(rows.projects(db), resolved, everywhere=False):
+                for one in rows.handoffs(db, project.id):
+                    state = handoffs.state_now(one, days, now, offered=rows.offered(db, one.id))
+                    found.append(one.model_copy(update={"state": state}))
+        first = handoffs.in_order(found)
+        return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
 
     def _own(self, scope: Scope) -> Project:
         """Return the project to write to, made known if it is new; `general` where nothing resolves."""

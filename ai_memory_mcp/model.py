@@ -88,7 +88,8 @@ class Observation(Value):
 
     `text` is the prompt, the message or the tool's input rendered for reading; `output` is what the tool answered
     or the error. `ok` is None where the agent did not say. `key` is the agent's own identity of the event (turn,
-    tool use …) that makes a double delivery recognisable; `subagent` is the agent's id of the sub-agent, if any.
+    tool use …) that makes a double delivery recognisable; `subagent` is the agent's id of the sub-agent, if any;
+    `pid` is the agent's process, said where it differs from the observation before.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -111,6 +112,7 @@ class Observation(Value):
     key: str = ""
     source_event: str = ""
     detail: str = ""  # the agent's own word: source of a start, reason of an end, trigger of a compaction
+    pid: int = 0
 
 
 class Session(Value):

@@ -24,11 +24,10 @@ TITLE_LIMIT = 120
 TEXT_LIMIT = 16_384  # characters per text, as emit keeps them; head and tail survive
 PATHS_LIMIT = 40
 TODOS_LIMIT = 100
-TICK = 10  # seconds within which two events without any id of the agent's own are one delivery
 
 _MESSAGES = ("assistant-message", "stop", "subagent-stop")
 _TOOLS = ("pre-tool", "post-tool", "tool-failure")
-_TIMED = ("session-start", "session-end", "pre-compact", "post-compact", "notification", "other")
+TIMED = ("session-start", "session-end", "pre-compact", "post-compact", "notification", "other")
 
 
 def observe(event: Event, spec: AgentSpec, session_id: str) -> Observation:
@@ -305,7 +304,7 @@ def _word(value: Any) -> str:
 
 
 def _key(event: Event, about: dict[str, Any]) -> str:
-    """Identity of a delivery. Where the agent gives no id, the same words within one TICK are the same event."""
+    """Identity of a delivery. Where the agent gives no id it is the words alone: ingest looks at the time as well."""
     kind, turn, tool_use = about["kind"], about["turn"], about["tool_use"]
     parts = [kind, turn, tool_use, about["subagent"]]
     if not tool_use:
@@ -316,8 +315,6 @@ def _key(event: Event, about: dict[str, Any]) -> str:
             about.get("text", ""),
             about.get("output", ""),
         ]
-        if not turn or kind in _TIMED:
-            parts.append(str(int(event.at.timestamp()) // TICK))
     return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 

@@ -5,13 +5,13 @@ Files and commit come first, the index second: a crash in between is a differenc
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
 from ai_memory_mcp.resources import Resources
 
@@ -36,7 +36,7 @@ def save(
             index_file(db, res, project, path)
 
 
-def index_file(db: sqlite3.Connection, res: Resources, project: Project, path: str) -> None:
+def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
     """Make the index say of one page what the file says now (nothing, when it is gone)."""
     file = res.wiki(project).folder / path
     try:

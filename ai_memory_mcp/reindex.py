@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
+
 from ai_memory_mcp import pages, registry
-from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.model import Project
 from ai_memory_mcp.resources import Resources
 
 
@@ -16,18 +18,28 @@ def rebuild(res: Resources) -> None:
     """
     res.index.discard()
     with res.index.write() as db:
-        for workspace_id, project_id in res.wiki_folders():
-            wiki = res.wiki_at(workspace_id, project_id)
-            text = wiki.read(registry.FRONT_PAGE).decode("utf-8", "replace")
-            project = registry.from_front_page(text, project_id, workspace_id)
+        for project in _on_disk(res, known=()):
             rows.put_project(db, project)
-            for path in wiki.paths():
-                try:
-                    pages.index_file(db, res, project, path)
-                except NotFoundError:
-                    continue
-        ledger = Ledger(db)
-        for name in res.journal.names():
-            ledger.catch_up(res.journal, name)
-        ledger.flush()
+            for path in res.wiki(project).paths():
+                pages.index_file(db, res, project, path)
+        Ledger(db).catch_up(res.journal)
         rows.set_meta(db, "complete", "1")
+
+
+def catch_up(res: Resources) -> None:
+    """Index what a crash, or a folder put there by hand, left unknown: projects and ends of journal files.
+
+    The pages of such a project are then noticed like edits by hand, which also commits them.
+    """
+    with res.index.write() as db:
+        for project in _on_disk(res, known={project.id for project in rows.projects(db)}):
+            rows.put_project(db, project)
+        Ledger(db).catch_up(res.journal)
+
+
+def _on_disk(res: Resources, known: Container[str]) -> Iterator[Project]:
+    """Yield every project that has a front page, but the known ones."""
+    for workspace_id, project_id in res.wiki_folders():
+        if project_id not in known:
+            text = res.wiki_at(workspace_id, project_id).read(registry.FRONT_PAGE).decode("utf-8", "replace")
+            yield registry.from_front_page(text, project_id, workspace_id)

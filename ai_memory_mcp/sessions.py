@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from ai_memory_mcp import handoff as handoffs
@@ -20,12 +21,13 @@ from ai_memory_mcp.digest_model import Digest, Rendered
 from ai_memory_mcp.digest_page import render_page
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.model import Handoff, Observation, Page, Project
+from ai_memory_mcp.model import Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.observe import is_real_prompt
 from ai_memory_mcp.project import NAMESPACE
 from ai_memory_mcp.resources import Resources
 
 _WORK = ("post-tool", "tool-failure", "pre-tool")
+_LIFECYCLE = ("session-start", "session-end", "notification", "pre-compact", "other")  # they add nothing to hand over
 
 
 def session_id(agent: str, native_id: str, project_id: str) -> str:
@@ -50,7 +52,9 @@ def fold(row: SessionRow, observation: Observation) -> SessionRow:
         changes["tools"] = row.tools + 1
     if real or work or observation.kind == "session-start":
         changes |= {"state": "open", "ended": None, "end_seen": False}
-    if observation.kind == "session-start":
+    if observation.pid:
+        changes["pid"] = observation.pid
+    if observation.kind == "session-start" and observation.detail != "compact":
         changes["begun"] = observation.at
     if observation.kind == "session-end":
         changes["end_seen"] = True
@@ -73,11 +77,10 @@ def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig
     idle = now - row.last
     if idle > timedelta(minutes=config.abandoned_minutes):
         return True
-    newer = [other for other in others if other.id != row.id and other.last >= row.last]
-    if not newer:
-        return False
-    replaced = any(other.pid == row.pid and other.begun and other.begun >= row.last for other in newer)
-    return replaced or not process_lives(row.pid) or idle > timedelta(minutes=config.idle_minutes)
+    newer = [other for other in others if other.id != row.id and (other.begun or other.started) >= row.last]
+    replaced = any(other.pid == row.pid for other in newer)
+    gone = not process_lives(row.pid) or idle > timedelta(minutes=config.idle_minutes)
+    return bool(newer) and (replaced or gone)
 
 
 def read_observations(res: Resources, row: SessionRow) -> list[Observation]:
@@ -85,15 +88,17 @@ def read_observations(res: Resources, row: SessionRow) -> list[Observation]:
     found: dict[str, Observation] = {}
     for record in res.journal.read(res.journal.name_of(row.project, row.id)):
         if record.pop("type", "") == "observation":
-            observation = Observation.model_validate(record)
-            found.setdefault(observation.id, observation)
+            with suppress(ValueError):  # a damaged line must not take the others with it
+                observation = Observation.model_validate(record)
+                found.setdefault(observation.id, observation)
     return sorted(found.values(), key=lambda observation: (observation.at, observation.id))
 
 
 def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow, Handoff | None]:
     """Compile the session's page and automatic handoff in one commit. Returns the row and the handoff, if any.
 
-    A session without substance (no real prompt and no tool use) leaves nothing.
+    A session without substance (no real prompt and no tool use) leaves nothing. The caller holds the project's
+    handoff lock, so that nobody accepts what is being rewritten.
     """
     if not row.prompts and not row.tools:
         return row, None
@@ -101,24 +106,26 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
         own = rows.handoffs(db, session_id=row.id)
         others = rows.handoffs(db, project.id)
     observations = read_observations(res, row)
-    found = digest(row.plain(), observations)
-    rendered = render_page(found, row.plain())
-    page = _page(row, rendered)
+    worked = max((seen.at for seen in observations if seen.kind not in _LIFECYCLE), default=row.last)
+    told = row.plain().model_copy(update={"last": worked, "ended": worked})
+    found = digest(told, [seen for seen in observations if seen.at <= worked])
+    rendered = render_page(found, told)
+    page = _page(told, rendered)
     texts: dict[str, str | None] = {}
     if not _edited_by_hand(res, project, page.path):
         texts[page.path] = _stamped(markdown.text_from(page))
     asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
-    made = None if _already_told(row, asked, own) else _handoff(row, found, rendered, own, others)
+    made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own, others)
     if made:
         texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
-        for old in handoffs.superseded_by(made, row.plain(), others):
-            text = res.wiki(project).read(old.path).decode("utf-8", "replace")
+        for old in handoffs.superseded_by(made, row.begun or row.started, others):
+            text = pages.load(res, project, old.path)[1]
             texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
-    pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=row.last)
+    pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=worked)
     return row.model_copy(update={"page": page.path, "title": rendered.title}), made
 
 
-def _page(row: SessionRow, rendered: Rendered) -> Page:
+def _page(row: Session, rendered: Rendered) -> Page:
     path = f"sessions/{row.started.strftime('%Y/%m/%d')}-{rendered.slug}-{row.id[:8]}.md"
     return Page(
         id=row.id,
@@ -137,23 +144,23 @@ def _page(row: SessionRow, rendered: Rendered) -> Page:
     )
 
 
-def _already_told(row: SessionRow, last_prompt: datetime, own: Sequence[Handoff]) -> bool:
+def _already_told(worked: datetime, last_prompt: datetime, own: Sequence[Handoff]) -> bool:
     """Tell whether nothing is left to hand over: the agent left a handoff itself after its last prompt, or nothing
     has happened since the last automatic one was taken."""
     if any(not handoff.automatic and handoff.created >= last_prompt for handoff in own):
         return True
     taken = [handoff for handoff in own if handoff.automatic and not handoffs.waiting(handoff)]
-    return any(handoff.created >= row.last for handoff in taken)
+    return any(handoff.created >= worked for handoff in taken)
 
 
 def _handoff(
-    row: SessionRow, found: Digest, rendered: Rendered, own: Sequence[Handoff], others: Sequence[Handoff]
+    row: Session, found: Digest, rendered: Rendered, own: Sequence[Handoff], others: Sequence[Handoff]
 ) -> Handoff:
     """Return the automatic handoff of this close of the session."""
     made = Handoff.model_validate(
         {
             **handoff_fields(found),
-            "id": handoffs.automatic_id(row.plain(), own),
+            "id": handoffs.automatic_id(row.id, own),
             "project": row.project,
             "from_agent": row.agent,
             "from_session": row.id,
@@ -167,7 +174,7 @@ def _handoff(
     return _carried_over(made, others, row)
 
 
-def _carried_over(made: Handoff, others: Sequence[Handoff], row: SessionRow) -> Handoff:
+def _carried_over(made: Handoff, others: Sequence[Handoff], row: Session) -> Handoff:
     """Carry over what an accepted handoff left to do when its session did no work of its own."""
     if row.tools:
         return made

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -22,6 +23,7 @@ from ai_memory_mcp.model import Handoff, Project
 from ai_memory_mcp.resources import Resources
 
 LOCK_WAIT = 10.0
+TROUBLE = "trouble:"  # + project id: why a project could not be settled
 
 
 @dataclass
@@ -34,35 +36,68 @@ class Settled:
 
 
 def settle(res: Resources, places: Iterable[Place], *, now: datetime) -> Settled:
-    """Accept, close and expire what is due; then render the briefs of the projects that changed."""
+    """Accept, close and expire what is due; then render the briefs of the projects that changed.
+
+    A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
+    sessions stay unsettled for the next run, and `troubles` says why.
+    """
     done = Settled(projects={place.project.id: place.project for place in places})
     with res.index.read() as db:
         open_rows = rows.unsettled(db)
         known = {project.id: project for project in rows.projects(db)}
-    _accept_offers(res, open_rows, known, done)
-    for row in open_rows:
-        project = known.get(row.project)
-        if project:
-            _settle_one(res, project, row, open_rows, done, now)
+        failed = rows.metas(db, TROUBLE)
+    due = {row.project for row in open_rows} | set(failed) | set(done.projects)
     for project in known.values():
-        if project.id in done.projects or not brief.is_rendered(res, project):
-            done.projects[project.id] = project
-    for project in done.projects.values():
-        pages.notice_edits(res, project, now=now)
-        expire(res, project, now=now)
+        if project.id in due or not brief.is_rendered(res, project):
+            error = _settle_project(res, project, open_rows, done, now)
+            if error != failed.get(project.id, ""):
+                _note_trouble(res, project, error)
     brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
     for project in done.projects.values():
         brief.render(res, project, now=now)
     return done
 
 
+def troubles(res: Resources) -> list[str]:
+    """Say which projects could not be settled, and why."""
+    with res.index.read() as db:
+        failed = rows.metas(db, TROUBLE)
+        known = {project.id: project.name for project in rows.projects(db)}
+    return [f"{known.get(project_id, project_id)}: {error}" for project_id, error in failed.items()]
+
+
+def _note_trouble(res: Resources, project: Project, error: str) -> None:
+    with res.index.write() as db:
+        if error:
+            rows.set_meta(db, TROUBLE + project.id, error)
+        else:
+            rows.drop_meta(db, TROUBLE + project.id)
+
+
+def _settle_project(res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime) -> str:
+    """Settle one project; returns why it could not be, '' when all is well."""
+    mine = [row for row in open_rows if row.project == project.id]
+    try:
+        with handoff_lock(res, project):
+            edits = pages.notice_edits(res, project, now=now)
+        if edits or not brief.is_rendered(res, project):
+            done.projects[project.id] = project
+        _accept_offers(res, project, mine, done)
+        for row in mine:
+            _settle_one(res, project, row, mine, done, now)
+        expire(res, project, now=now)
+    except StorageError as error:
+        return str(error)
+    return ""
+
+
 def _settle_one(
     res: Resources, project: Project, row: SessionRow, others: list[SessionRow], done: Settled, now: datetime
 ) -> None:
-    neighbours = [other for other in others if other.project == row.project]
     late = row.dirty and row.state == "closed"  # an answer that came in after the end
-    if late or (row.state == "open" and sessions.is_over(row, neighbours, res.config.session, now=now)):
-        closed, made = sessions.close(res, project, row)
+    if late or (row.state == "open" and sessions.is_over(row, others, res.config.session, now=now)):
+        with handoff_lock(res, project):
+            closed, made = sessions.close(res, project, row)
         _record_close(res, closed)
         done.closed += 1
         done.handoffs += made is not None
@@ -94,28 +129,27 @@ def _record_close(res: Resources, row: SessionRow) -> None:
 # --- handoffs: every change of state happens here
 
 
-def _accept_offers(res: Resources, open_rows: list[SessionRow], known: dict[str, Project], done: Settled) -> None:
+def _accept_offers(res: Resources, project: Project, mine: list[SessionRow], done: Settled) -> None:
     """Give each waiting handoff to the first session that was shown it and went on to send a real prompt."""
     claims: list[tuple[int, str, str, SessionRow]] = []
     with res.index.read() as db:
-        for row in open_rows:
-            for handoff_id, at in rows.offers(db, row.id):
-                prompt = rows.first_real_prompt(db, row.id, at) if row.dirty else None
+        for row in mine:
+            for handoff_id, at in rows.offers(db, row.id) if row.dirty else ():
+                prompt = rows.first_real_prompt(db, row.id, at)
                 if prompt is not None:
                     claims.append((prompt, row.id, handoff_id, row))
-        waiting = {one.id: one for one in rows.handoffs(db) if handoff.waiting(one)}
+        waiting = {one.id: one for one in rows.handoffs(db, project.id) if handoff.waiting(one)} if claims else {}
     for prompt, _, handoff_id, row in sorted(claims, key=lambda claim: claim[:3]):
-        one = waiting.get(handoff_id)
-        if one is None or one.from_session == row.id or not handoff.for_agent(one, row.agent):
+        one = waiting.pop(handoff_id, None)
+        if one is None:
             continue
-        project = known[one.project]
-        accepted = datetime.fromtimestamp(prompt / 1000, timezone.utc)
-        try:
+        if one.from_session == row.id or not handoff.for_agent(one, row.agent):
+            waiting[handoff_id] = one
+            continue
+        with suppress(ConflictError, NotFoundError):
+            accepted = datetime.fromtimestamp(prompt / 1000, timezone.utc)
             take(res, project, handoff_id, by=f"{row.agent} {row.id}", now=accepted)
-        except (ConflictError, NotFoundError):
-            continue
-        del waiting[handoff_id]
-        done.projects[project.id] = project
+            done.projects[project.id] = project
 
 
 def take(res: Resources, project: Project, handoff_id: str, *, by: str, now: datetime) -> Handoff:
@@ -145,7 +179,7 @@ def _change(
         found = [one for one in rows.handoffs(db, project.id) if one.id == handoff_id]
     if not found:
         raise NotFoundError(f"there is no handoff {handoff_id}; `ai-memory-mcp handoff list --all` shows them")
-    with locked(res.home / "locks" / f"handoff-{project.id}.lock", timeout=LOCK_WAIT):
+    with handoff_lock(res, project):
         page, text = pages.load(res, project, found[0].path)
         one = handoff.from_page(page, markdown.parse(text)[0])
         if not handoff.waiting(one):
@@ -156,6 +190,11 @@ def _change(
         pages.save(res, project, changes, f"Handoff {word}: {page.title}", when=now)
         page, text = pages.load(res, project, found[0].path)
         return handoff.from_page(page, markdown.parse(text)[0])
+
+
+def handoff_lock(res: Resources, project: Project) -> AbstractContextManager[bool]:
+    """Return the lock under which the project's handoffs change. Order: ingest, handoff, wiki, index."""
+    return locked(res.home / "locks" / f"handoff-{project.id}.lock", timeout=LOCK_WAIT)
 
 
 def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, str | None]:
@@ -173,12 +212,11 @@ def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, 
 
 
 def tidy(res: Resources, projects: Iterable[Project]) -> None:
-    """What can wait until nobody waits: git's own index, packing, half-written spool files."""
+    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping."""
+    for workspace_id, project_id in res.wiki_folders():
+        with suppress(StorageError):  # busy: the next run does it
+            res.wiki_at(workspace_id, project_id).refresh_git_index()
     for project in projects:
-        try:
-            wiki = res.wiki(project)
-            wiki.refresh_git_index()
-            wiki.pack_if_many()
-        except StorageError:  # busy: the next run does it
-            continue
+        with suppress(StorageError):
+            res.wiki(project).pack_if_many()
     res.spool.sweep(datetime.now(timezone.utc).timestamp())

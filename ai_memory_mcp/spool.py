@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from ai_memory_mcp.files import private_dir, storage_error, write_atomic
 from ai_memory_mcp.model import Event
 
 STALE_TEMPORARY = 3600  # seconds after which an unfinished write of a killed emit is swept away
@@ -63,33 +65,38 @@ class Spool:
         except FileNotFoundError:
             return None
 
-    def take(self, limit: int) -> list[Entry]:
-        """Read the oldest entries; they stay in the spool until `drop`."""
-        return [entry for name in self.names()[:limit] if (entry := self._read(self.folder / name))]
+    def read(self, names: list[str]) -> list[Entry]:
+        """Read entries; they stay in the spool until `drop`."""
+        return [entry for name in names if (entry := self._read(self.folder / name))]
 
     def drop(self, entries: list[Entry]) -> None:
         """Remove entries whose content is durable elsewhere."""
         for entry in entries:
-            entry.path.unlink(missing_ok=True)
+            with _translated("remove", entry.path):
+                entry.path.unlink(missing_ok=True)
 
     def set_aside(self, entry: Entry, reason: str) -> None:
         """Keep an unreadable entry for a person to look at, with the reason beside it."""
-        self.aside.mkdir(mode=0o700, exist_ok=True)
-        (self.aside / (entry.path.name + ".reason")).write_text(reason + "\n", encoding="utf-8")
-        os.replace(entry.path, self.aside / entry.path.name)
+        private_dir(self.aside)
+        write_atomic(self.aside / (entry.path.name + ".reason"), f"{reason}\n".encode("utf-8", "replace"))
+        with _translated("move", entry.path):
+            os.replace(entry.path, self.aside / entry.path.name)
 
     def retry(self) -> int:
-        """Put what was set aside back into the spool, to be tried again under a new id. Returns how many."""
-        names = [name for name, _ in self.kept_aside()]
-        for name in names:
-            (self.aside / (name + ".reason")).unlink(missing_ok=True)
-            os.replace(self.aside / name, self.folder / name)
-        return len(names)
+        """Put what was set aside back into the spool, to be tried again. Returns how many."""
+        count = 0
+        for name, _ in self.kept_aside():
+            with _translated("move", self.aside / name):
+                if (self.aside / name).exists():
+                    os.replace(self.aside / name, self.folder / name)
+                    count += 1
+                (self.aside / (name + ".reason")).unlink(missing_ok=True)
+        return count
 
     def kept_aside(self) -> Iterator[tuple[str, str]]:
         """Yield (file name, reason) of the entries set aside."""
         for path in sorted(self.aside.glob("*.reason")):
-            yield path.name.removesuffix(".reason"), path.read_text(encoding="utf-8").strip()
+            yield path.name.removesuffix(".reason"), path.read_text(encoding="utf-8", errors="replace").strip()
 
     def sweep(self, now: float) -> None:
         """Remove half-written files of emit processes that died long ago."""
@@ -111,3 +118,12 @@ class Spool:
             return Entry(path, Event.model_validate_json(data))
         except ValidationError as error:
             return Entry(path, None, f"not an event: {error.errors(include_input=False)[0]['msg']}")
+
+
+@contextmanager
+def _translated(action: str, path: Path) -> Iterator[None]:
+    """Turn what the system says into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(action, path, error) from error

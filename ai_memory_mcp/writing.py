@@ -36,6 +36,13 @@ def write(res: Resources, project: Project, draft: Draft, redactor: Redactor, *,
         raise InputError(f"the page is longer than {MAX_BODY:,} characters; split it")
     if draft.kind not in FOLDERS:
         raise InputError(f"pages of kind '{draft.kind}' are not written by hand; use one of {', '.join(FOLDERS)}")
+    draft = draft.model_copy(
+        update={
+            "path": redactor.text(draft.path),
+            "summary": redactor.text(draft.summary),
+            "tags": tuple(redactor.text(tag) for tag in draft.tags),
+        }
+    )
     path = markdown.safe_path(draft.path or f"{FOLDERS[draft.kind]}/{markdown.slug(title)}.md")
     previous = _previous(res, project, path)
     page = _page(project, draft, title, body, path, previous, now)

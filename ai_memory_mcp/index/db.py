@@ -17,6 +17,7 @@ from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index.schema import MIGRATIONS, migrate
 
+Connection = sqlite3.Connection  # of one operation; named here so that nobody else needs the driver
 LOCK_WAIT = 30.0  # seconds; a writer holds the lock for one batch
 
 

@@ -20,6 +20,11 @@ class SessionRow(Session):
     end_seen: bool = False
     begun: datetime | None = None  # when the agent last said that it started or resumed this session
 
+    @property
+    def over(self) -> bool:
+        """Whether it is closed or its end has been seen."""
+        return self.end_seen or self.state == "closed"
+
     def plain(self) -> Session:
         """Return the session as the world knows it."""
         return Session.model_validate(self.model_dump(exclude={"dirty", "end_seen", "begun"}))
@@ -36,6 +41,17 @@ def millis(when: datetime) -> int:
 def set_meta(db: sqlite3.Connection, key: str, value: str) -> None:
     """Keep a fact about the index itself."""
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def drop_meta(db: sqlite3.Connection, key: str) -> None:
+    """Forget such a fact."""
+    db.execute("DELETE FROM meta WHERE key = ?", (key,))
+
+
+def metas(db: sqlite3.Connection, prefix: str) -> dict[str, str]:
+    """Return the facts whose key begins with `prefix`, without it."""
+    rows = db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key", (len(prefix), prefix))
+    return {row["key"][len(prefix) :]: row["value"] for row in rows}
 
 
 # --- projects
@@ -129,10 +145,10 @@ def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
 # --- observations
 
 
-def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> None:
-    """Store an observation and its words; one with a known id is left as it is."""
+def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> bool:
+    """Store an observation and its words; one with a known id is left as it is. Tells whether it was new."""
     body = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
-    db.execute(
+    done = db.execute(
         "INSERT OR IGNORE INTO observations (id, session, project, at, kind, real, key, title, body, terms, scope)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
@@ -149,7 +165,9 @@ def put_observation(db: sqlite3.Connection, project_id: str, observation: Observ
             scope_token(project_id),
         ),
     )
-    db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
+    if done.rowcount > 0:
+        db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
+    return done.rowcount > 0
 
 
 def knows_event(db: sqlite3.Connection, event_id: str) -> bool:
@@ -181,9 +199,15 @@ def put_unstored(db: sqlite3.Connection, event_id: str, why: str, project_id: st
     """Count an event that was not stored: duplicates, filtered or set_aside."""
     db.execute(
         "INSERT OR REPLACE INTO unstored (id, why, project) SELECT ?, ?, ?"
-        " WHERE NOT EXISTS (SELECT 1 FROM observations WHERE id = ?)",
-        (event_id, why, project_id, event_id),
+        " WHERE NOT EXISTS (SELECT 1 FROM observations WHERE id = ? UNION ALL SELECT 1 FROM offers WHERE id = ?)",
+        (event_id, why, project_id, event_id, event_id),
     )
+
+
+def is_aside(db: sqlite3.Connection, event_id: str) -> bool:
+    """Tell whether an event is already noted as set aside."""
+    sql = "SELECT 1 FROM unstored WHERE id = ? AND why = 'set_aside'"
+    return db.execute(sql, (event_id,)).fetchone() is not None
 
 
 def put_offer(db: sqlite3.Connection, event_id: str, session_id: str, handoff: str, at: int) -> None:
@@ -192,6 +216,7 @@ def put_offer(db: sqlite3.Connection, event_id: str, session_id: str, handoff: s
         "INSERT OR IGNORE INTO offers (id, session, handoff, at) VALUES (?, ?, ?, ?)",
         (event_id, session_id, handoff, at),
     )
+    db.execute("DELETE FROM unstored WHERE id = ?", (event_id,))  # it was set aside once
 
 
 def offers(db: sqlite3.Connection, session_id: str) -> list[tuple[str, int]]:
@@ -203,12 +228,6 @@ def offers(db: sqlite3.Connection, session_id: str) -> list[tuple[str, int]]:
 def offered(db: sqlite3.Connection, handoff: str) -> bool:
     """Tell whether any session was shown the handoff."""
     return db.execute("SELECT 1 FROM offers WHERE handoff = ?", (handoff,)).fetchone() is not None
-
-
-def file_size(db: sqlite3.Connection, name: str) -> int:
-    """Return up to which byte a journal file is indexed."""
-    row = db.execute("SELECT size FROM files WHERE name = ?", (name,)).fetchone()
-    return row["size"] if row else 0
 
 
 def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:

@@ -1,0 +1,146 @@
+"""What tests run in processes of their own: forked from a server that has the package imported already.
+
+Nothing here imports pytest, so a child starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dulwich.objects
+import dulwich.repo
+import dulwich.worktree
+import filelock
+
+from ai_memory_mcp import emit
+from ai_memory_mcp.config import Config
+from ai_memory_mcp.errors import ConflictError, NotFoundError
+from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.model import Query, Scope
+from ai_memory_mcp.resources import Resources
+
+PRELOADED = (dulwich.objects, dulwich.repo, dulwich.worktree, filelock)
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["children"])
+
+
+def child(target: Callable[..., None], *args: object) -> ForkServerProcess:
+    """Start a function of this module in a process of its own."""
+    process = CONTEXT.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def opened(home: str) -> LocalMemory:
+    return LocalMemory(Resources.at(Path(home), str(Path(home).parent), Config()))
+
+
+def accept(home: str, cwd: str, start: Any, results: Any) -> None:
+    """Try to accept the waiting handoff once all are ready."""
+    memory = opened(home)
+    start.wait()
+    try:
+        memory.accept_handoff(Scope(cwd=cwd), by="x")
+        results.put("taken")
+    except (ConflictError, NotFoundError):
+        results.put("late")
+    except BaseException as error:
+        results.put(repr(error))
+
+
+def ingest(home: str, results: Any) -> None:
+    try:
+        memory = opened(home)
+        report = memory.ingest()
+        memory.close()
+        results.put(report.ingested)
+    except BaseException as error:
+        results.put(repr(error))
+
+
+def ingest_until(home: str, stop: Any, results: Any) -> None:
+    """Ingest again and again until told to stop."""
+    errors, memory = [], opened(home)
+    while not stop.is_set():
+        try:
+            memory.ingest()
+        except BaseException as error:
+            errors.append(repr(error))
+    memory.close()
+    results.put(errors)
+
+
+def search_until(home: str, cwd: str, stop: Any, results: Any) -> None:
+    errors, memory = [], opened(home)
+    while not stop.is_set():
+        try:
+            memory.search(Scope(cwd=cwd), Query(text="question parser"))
+            memory.status(Scope(cwd=cwd))
+        except BaseException as error:
+            errors.append(repr(error))
+    results.put(errors)
+
+
+def emit_many(home: str, session: str, payloads: list[tuple[str, dict[str, Any]]], results: Any) -> None:
+    """Emit events as hook processes do, one after the other."""
+    env = {"HOME": str(Path(home).parent), "AI_MEMORY_HOME": home}
+    errors = []
+    for event, payload in payloads:
+        try:
+            emit.store_event(home, env, "claude-code", event, {"session_id": session, **payload}, "")
+        except BaseException as error:
+            errors.append(repr(error))
+    results.put(errors)
+
+
+def ingest_killed(home: str, at: int, counted: str) -> None:
+    """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
+    memory = opened(home)
+    package = os.path.dirname(emit.__file__) + os.sep
+    passed = 0
+
+    def on_line(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal passed
+        if event == "line":
+            passed += 1
+            if passed == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return on_line
+
+    def on_call(frame: FrameType, event: str, _: object) -> Any:
+        name = frame.f_code.co_filename
+        return on_line if name.startswith(package) and name[len(package) :] in WATCHED else None
+
+    sys.settrace(on_call)
+    memory.ingest()
+    memory.close()
+    sys.settrace(None)
+    Path(counted).write_text(str(passed))
+
+
+WATCHED = frozenset(  # where state on disk changes; pure modules would only dilute the sample
+    (
+        "ingest.py",
+        "ledger.py",
+        "settle.py",
+        "sessions.py",
+        "pages.py",
+        "wiki.py",
+        "spool.py",
+        "journal.py",
+        "files.py",
+        "registry.py",
+        "brief.py",
+        "index/db.py",
+        "index/rows.py",
+    )
+)

@@ -1,0 +1,115 @@
+"""What memory answers where no project resolves, where a named one does not exist, and where nothing is stored yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playing import Player, repository
+
+from ai_memory_mcp.errors import NotFoundError, ProjectError
+from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
+
+
+@pytest.fixture
+def work(own_home: Path) -> Path:
+    return repository(own_home / "work")
+
+
+def scope(cwd: Path) -> Scope:
+    return Scope(cwd=str(cwd))
+
+
+def test_where_nothing_resolves_reads_cover_the_workspace(
+    home: Path, own_home: Path, memory: LocalMemory, work: Path
+) -> None:
+    Player(home, work, "one", ago=900).start().works().ends()
+    nowhere = scope(own_home)
+    assert memory.resolve(nowhere).by == "none"
+
+    assert memory.search(nowhere, Query(text="parser")).hits
+    assert len(memory.sessions(nowhere)) == len(memory.handoffs(nowhere)) == 1
+    assert memory.recent(nowhere)
+    assert "parser" in memory.read(nowhere, "one").text
+    assert memory.status(nowhere).counts.sessions == 1
+
+
+def test_where_nothing_resolves_writing_goes_to_general(own_home: Path, memory: LocalMemory) -> None:
+    page = memory.write(scope(own_home), Draft(title="A note", body="For everyone."))
+    handoff = memory.leave_handoff(scope(own_home), HandoffDraft(summary="Go on"))
+
+    assert [project.name for project in memory.projects()] == ["general"]
+    assert page.project == handoff.project == memory.projects()[0].id
+    assert memory.accept_handoff(scope(own_home)).state == "accepted"
+
+
+def test_a_named_project_that_does_not_exist_is_an_error(memory: LocalMemory, work: Path) -> None:
+    memory.write(scope(work), Draft(title="A note", body="text"))
+    wrong = Scope(cwd=str(work), project="wrok")
+    for ask in (
+        lambda: memory.search(wrong, Query(text="x")),
+        lambda: memory.status(wrong),
+        lambda: memory.write(wrong, Draft(title="t", body="b")),
+        lambda: memory.leave_handoff(wrong, HandoffDraft(summary="s")),
+        lambda: memory.brief(wrong),
+    ):
+        with pytest.raises(ProjectError, match="did you mean work"):
+            ask()
+    assert len(memory.projects()) == 1
+
+
+def test_a_named_project_wins_over_the_folder(memory: LocalMemory, work: Path, own_home: Path) -> None:
+    other = repository(own_home / "other")
+    memory.write(scope(other), Draft(title="Elsewhere", body="okapi"))
+    named = Scope(cwd=str(work), project="other")
+    assert memory.search(named, Query(text="okapi")).project == "other"
+    memory.write(named, Draft(title="More", body="quokka"))
+    assert [project.name for project in memory.projects()] == ["other"]
+    memory.write(scope(work), Draft(title="Here", body="numbat"))
+    with pytest.raises(NotFoundError):
+        memory.read(named, "Here")
+    assert memory.read(scope(work), "Elsewhere").title == "Elsewhere"
+
+
+def test_an_unknown_project_answers_and_stores_nothing(home: Path, memory: LocalMemory, work: Path) -> None:
+    resolved = memory.resolve(scope(work))
+    assert resolved.project
+    assert resolved.project.name == "work"
+    assert memory.search(scope(work), Query(text="x")).hits == ()
+    assert memory.handoffs(scope(work)) == memory.sessions(scope(work)) == memory.recent(scope(work)) == ()
+    assert memory.brief(scope(work)).text == ""
+    assert memory.status(scope(work)).counts.pages == 0
+    with pytest.raises(NotFoundError):
+        memory.read(scope(work), "anything")
+
+    assert memory.projects() == ()
+    assert not (home / "wiki").exists()
+    assert not (work / ".git/ai-memory-project").exists()
+
+
+def test_a_named_workspace_means_all_of_it(memory: LocalMemory, work: Path, own_home: Path) -> None:
+    team = repository(own_home / "team")
+    (team / ".ai-memory.toml").write_text('workspace = "team"\nproject = "app"\n')
+    memory.write(scope(team), Draft(title="Team note", body="okapi"))
+    memory.write(scope(work), Draft(title="Own note", body="okapi"))
+
+    def found(asked: Scope) -> list[str]:
+        return [hit.title for hit in memory.search(asked, Query(text="okapi")).hits]
+
+    assert found(scope(work)) == ["Own note"]
+    assert found(Scope(cwd=str(work), workspace="team")) == ["Team note"]
+    assert found(Scope(cwd=str(own_home), workspace="team")) == ["Team note"]
+    page = memory.write(Scope(cwd=str(work), workspace="team"), Draft(title="General", body="for the team"))
+    assert {p.id: f"{p.workspace}/{p.name}" for p in memory.projects()}[page.project] == "team/general"
+    with pytest.raises(ProjectError, match="did you mean"):
+        memory.search(Scope(workspace="taem"), Query(text="okapi"))
+
+
+def test_plain_folders_are_projects_of_their_own(own_home: Path, memory: LocalMemory) -> None:
+    for name in ("one", "two"):
+        (own_home / name).mkdir()
+        memory.write(scope(own_home / name), Draft(title=f"Note {name}", body="text"))
+
+    assert [project.name for project in memory.projects()] == ["one", "two"]
+    assert not Path("ai-memory-project").exists()
