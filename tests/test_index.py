@@ -81,8 +81,8 @@ def test_readers_cannot_write(index: Index) -> None:
 def test_an_observation_is_stored_once(index: Index) -> None:
     seen = Observation(id="a", session="s", at=AT, kind="user-prompt", text="hello", key="k")
     with index.write() as db:
-        assert rows.put_observation(db, "p", seen, real=True)
-        assert not rows.put_observation(db, "p", seen.model_copy(update={"text": "other"}), real=True)
+        assert rows.put_observation(db, "p", seen, seq=0, real=True)
+        assert not rows.put_observation(db, "p", seen.model_copy(update={"text": "other"}), seq=0, real=True)
         assert rows.counts(db, "p").observations == 1
         assert rows.times_of_key(db, "s", "k") == [rows.millis(AT)]
 
@@ -92,7 +92,7 @@ def test_what_is_set_aside_counts_until_it_is_stored(index: Index) -> None:
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.is_aside(db, "a")
         assert not rows.knows_event(db, "a")
-        rows.put_observation(db, "p", Observation(id="a", session="s", at=AT, kind="stop"), real=False)
+        rows.put_observation(db, "p", Observation(id="a", session="s", at=AT, kind="stop"), seq=0, real=False)
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.unstored_counts(db) == {}
         rows.put_unstored(db, "b", "set_aside", "")

@@ -194,7 +194,7 @@ def emit(stage: Stage, agent: str, event: str, payload: dict[str, object]) -> st
             input=json.dumps(payload, ensure_ascii=False).encode(),
             stdout=subprocess.PIPE,
             cwd=stage.project,
-            env=stage.env,
+            env={**stage.env, "AI_MEMORY_HOLD": str(held)},
             pass_fds=[held],
             check=False,
         )

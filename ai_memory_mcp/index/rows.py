@@ -145,16 +145,20 @@ def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
 # --- observations
 
 
-def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, real: bool) -> bool:
-    """Store an observation and its words; one with a known id is left as it is. Tells whether it was new."""
+def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, *, seq: int, real: bool) -> bool:
+    """Store an observation and its words; one with a known id is left as it is. Tells whether it was new.
+
+    `seq` is its number in the session: neighbours are told by it, since rows of sessions interleave.
+    """
     body = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
     done = db.execute(
-        "INSERT OR IGNORE INTO observations (id, session, project, at, kind, real, key, title, body, terms, scope)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO observations (id, session, project, seq, at, kind, real, key, title, body, terms, scope)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             observation.id,
             observation.session,
             project_id,
+            seq,
             millis(observation.at),
             observation.kind,
             int(real),
@@ -183,6 +187,13 @@ def times_of_key(db: sqlite3.Connection, session_id: str, key: str) -> list[int]
     """Return when (Unix ms) the session had observations of this identity."""
     rows = db.execute("SELECT at FROM observations WHERE session = ? AND key = ?", (session_id, key))
     return [row["at"] for row in rows]
+
+
+def any_between(db: sqlite3.Connection, session_id: str, kinds: Sequence[str], after: int, until: int) -> bool:
+    """Tell whether the session has an observation of these kinds after one time and up to another (Unix ms)."""
+    marks = ",".join("?" * len(kinds))
+    sql = f"SELECT 1 FROM observations WHERE session = ? AND kind IN ({marks}) AND at > ? AND at <= ? LIMIT 1"
+    return db.execute(sql, (session_id, *kinds, after, until)).fetchone() is not None
 
 
 def first_real_prompt(db: sqlite3.Connection, session_id: str, since: int) -> int | None:

@@ -43,6 +43,7 @@ def m001_initial(db: Database) -> None:
             "id": str,
             "session": str,
             "project": str,
+            "seq": int,
             "at": int,
             "kind": str,
             "real": int,

@@ -138,23 +138,19 @@ def _ranked(
 def _with_context(db: sqlite3.Connection, ranked: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Add to each observation's score shares of its neighbours' scores and of its session's."""
     alone = dict(ranked)
-    top = max(alone.values(), default=1.0) or 1.0
     marks = ",".join("?" * len(alone))
-    found = db.execute(f"SELECT rowid AS id, session FROM observations WHERE rowid IN ({marks})", list(alone))
-    session = {row["id"]: row["session"] for row in found}
+    found = db.execute(f"SELECT rowid AS id, session, seq FROM observations WHERE rowid IN ({marks})", list(alone))
+    spots = {row["id"]: (row["session"], row["seq"]) for row in found}
+    at = {spot: alone[row] for row, spot in spots.items()}
     of_session: dict[str, float] = {}
-    for row, score in alone.items():
-        of_session[session[row]] = of_session.get(session[row], 0.0) + score
-    best = max(of_session.values(), default=1.0) or 1.0
+    for (session, _), score in at.items():
+        of_session[session] = of_session.get(session, 0.0) + score
+    top, best = max(alone.values(), default=1.0) or 1.0, max(of_session.values(), default=1.0) or 1.0
     scores = {}
     for row, score in alone.items():
-        near = sum(
-            share * alone[other]
-            for distance, share in NEIGHBOURS
-            for other in (row - distance, row + distance)
-            if session.get(other) == session[row]
-        )
-        scores[row] = score + near + OF_SESSION * top * of_session[session[row]] / best
+        session, seq = spots[row]
+        near = sum(share * at.get((session, seq + step), 0.0) for far, share in NEIGHBOURS for step in (-far, far))
+        scores[row] = score + near + OF_SESSION * top * of_session[session] / best
     return sorted(scores.items(), key=lambda pair: (-pair[1], -pair[0]))
 
 
