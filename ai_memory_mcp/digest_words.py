@@ -126,9 +126,17 @@ _SHORT = re.compile(
 )
 
 
+_RESUME = re.compile(
+    r"^(?:(?:ok(?:ay)?|yes|please|now|just|let'?s|can you|could you)[\s,]+)*(?:continue|go on|carry on|keep going|proceed|resume|pick (?:it |this )?up"
+    r"|weiter|继续|接着|続け)\b[^.?!:\n]{0,60}[.!]?$",
+    re.I,
+)
+
+
 def is_course(prompt: str) -> bool:
-    """Return whether a prompt says something: neither empty nor a mere "yes", "continue", "thanks"."""
-    return bool(prompt.strip()) and not _SHORT.match(prompt.strip())
+    """Return whether a prompt says something: neither empty nor a mere "yes", "thanks", "continue where we were"."""
+    said = prompt.strip()
+    return bool(said) and not _SHORT.match(said) and not (len(said) < 80 and _RESUME.match(said))
 
 
 def request(prompt: str) -> str:
