@@ -107,6 +107,7 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
     with res.index.read() as db:
         own = rows.handoffs(db, session_id=row.id)
         others = rows.handoffs(db, project.id)
+        offered = {one.id for one in others if rows.offered(db, one.id)}
     observations = read_observations(res, row)
     worked = max((seen.at for seen in observations if seen.kind not in _LIFECYCLE), default=row.last)
     told = row.plain().model_copy(update={"last": worked, "ended": worked})
@@ -125,7 +126,7 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
         made = _carried_over(made, taken)
     if made:
         texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
-        for old in handoffs.superseded_by(made, row.begun or row.started, others):
+        for old in handoffs.superseded_by(made, row.begun or row.started, others, offered):
             text = pages.load(res, project, old.path)[1]
             texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
     pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=worked)
