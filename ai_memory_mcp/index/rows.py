@@ -174,13 +174,18 @@ def put_observation(db: sqlite3.Connection, project_id: str, observation: Observ
     return done.rowcount > 0
 
 
-def knows_event(db: sqlite3.Connection, event_id: str) -> bool:
-    """Tell whether an event was already taken in. One that was set aside was not: it may be tried again."""
-    sql = (
-        "SELECT 1 FROM observations WHERE id = ? UNION ALL SELECT 1 FROM offers WHERE id = ?"
-        " UNION ALL SELECT 1 FROM unstored WHERE id = ? AND why <> 'set_aside'"
-    )
-    return db.execute(sql, (event_id, event_id, event_id)).fetchone() is not None
+def known_events(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these events were already taken in. One that was set aside was not: it may be tried again."""
+    found: set[str] = set()
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        marks = ",".join("?" * len(some))
+        sql = (
+            f"SELECT id FROM observations WHERE id IN ({marks}) UNION ALL SELECT id FROM offers WHERE id IN ({marks})"
+            f" UNION ALL SELECT id FROM unstored WHERE id IN ({marks}) AND why <> 'set_aside'"
+        )
+        found.update(row["id"] for row in db.execute(sql, (*some, *some, *some)))
+    return found
 
 
 def times_of_key(db: sqlite3.Connection, session_id: str, key: str) -> list[int]:
