@@ -84,9 +84,9 @@ class Places:
     def of(self, event: Event) -> Place:
         """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
         key = (event.root, event.marker)
-        if key not in self.found:
-            self.found[key] = self._look_up(event)
-        return self.found[key]
+        place = self.found.pop(key) if key in self.found else self._look_up(event)
+        self.found[key] = place  # the one seen last comes last
+        return place
 
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:

@@ -53,6 +53,7 @@ class LocalMemory:
     def __init__(self, res: Resources) -> None:
         self.res = res
         self._touched: dict[str, Project] = {}
+        self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._trouble = ""  # why the last read could not be brought up to date
         private_dir(res.home)
 
@@ -74,6 +75,14 @@ class LocalMemory:
         """Read a page, a session or a handoff: of the project, else (none named) of any that has it."""
         resolved = self._fresh(scope)
         ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
+        found = self._read(resolved, scope, ref, observations, links)
+        if found is None and self._notice(resolved, always=True):  # a page that was put there a moment ago
+            found = self._read(resolved, scope, ref, observations, links)
+        if found is None:
+            raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+        return found
+
+    def _read(self, resolved: Resolved, scope: Scope, ref: str, observations: bool, links: bool) -> Document | None:
         with self.res.index.read() as db:
             known = rows.projects(db)
             here = self._reach(known, resolved, everywhere=False)
@@ -82,7 +91,7 @@ class LocalMemory:
                 found = self._document(db, project, ref, observations, links)
                 if found:
                     return found
-        raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+        return None
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         """The pages changed last, newest first."""
@@ -147,14 +156,19 @@ class LocalMemory:
 
     def write(self, scope: Scope, draft: Draft) -> Page:
         """Create or replace a page, committed before this returns."""
-        project = self._own(scope)
-        page = writing.write(self.res, project, draft, self._redactor(), now=_now())
+        resolved, project = self._own(scope)
+        try:
+            page = writing.write(self.res, project, draft, self._redactor(), now=_now())
+        except NotFoundError:  # what it supersedes may have been put there a moment ago
+            if not self._notice(resolved, always=True):
+                raise
+            page = writing.write(self.res, project, draft, self._redactor(), now=_now())
         self._changed(project)
         return page
 
     def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
         """Leave a handoff by hand; it goes before automatic ones."""
-        project = self._own(scope)
+        _, project = self._own(scope)
         session = self._session_id(project, draft.from_agent, draft.from_session)
         draft = draft.model_copy(update={"from_session": session})
         made = writing.leave(self.res, project, draft, self._redactor(), now=_now())
@@ -184,8 +198,9 @@ class LocalMemory:
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         """Turn spooled events into observations and settle what follows from them."""
         self._ready()
+        self._took_in = True
         with ingest.lock(self.res, WRITE_WAIT):
-            return self._ingest()
+            return self._ingest(always=True)
 
     def tick(self) -> None:
         """Ingest what waits, if anything does and nobody else is at it; for long-lived processes between calls."""
@@ -193,10 +208,11 @@ class LocalMemory:
             try:
                 self._ready()
                 with ingest.lock(self.res, 0.0):
-                    self._ingest()
+                    self._ingest(always=True)
             except StorageError:
                 return
-            self.tidy()
+            settle.tidy(self.res, self._touched.values())
+            self._touched.clear()
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""
@@ -204,13 +220,15 @@ class LocalMemory:
             reindex.rebuild(self.res)
 
     def tidy(self) -> None:
-        """Do what was deferred: git's own index, packing, temporary files."""
-        settle.tidy(self.res, list(self._touched.values()))
+        """Do what was deferred and is quick: git's own index of a project of ordinary size. A large one has to wait
+        for the next ingest."""
+        settle.tidy(self.res, self._touched.values(), quick=True)
         self._touched.clear()
 
     def close(self) -> None:
         """Finish what was deferred."""
-        self.tidy()
+        settle.tidy(self.res, self._touched.values(), quick=not self._took_in)
+        self._touched.clear()
 
     # --- inside
 
@@ -222,14 +240,14 @@ class LocalMemory:
             if not self.res.index.ready():  # somebody else may have built it meanwhile
                 reindex.rebuild(self.res)
 
-    def _ingest(self, limit: int | None = None) -> IngestReport:
+    def _ingest(self, limit: int | None = None, *, always: bool = False) -> IngestReport:
         now = _now()
         report, places = ingest.drain(self.res, now=now, limit=limit)
-        done = settle.settle(self.res, places, now=now)
+        done = settle.settle(self.res, places, now=now, always=always)
         self._touched |= done.projects
         return report.model_copy(update={"sessions_closed": done.closed, "handoffs": done.handoffs})
 
-    def _fresh(self, scope: Scope | None) -> Resolved:
+    def _fresh(self, scope: Scope | None, *, notice: bool = True) -> Resolved:
         """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope.
 
         What hinders that (another ingest at work, a full disk) hinders no read: `status` tells it.
@@ -243,14 +261,22 @@ class LocalMemory:
         except StorageError as error:
             self._trouble = str(error)
         resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
+        if notice:
+            self._notice(resolved)
+        return resolved
+
+    def _notice(self, resolved: Resolved, *, always: bool = False) -> bool:
+        """Index what was changed by hand in the project; a large one is not looked through at every call."""
+        project = resolved.project
         try:
-            project = resolved.project
-            is_there = project and self.res.wiki(project).folder.is_dir()
-            if project and is_there and pages.notice_edits(self.res, project, now=_now()):
+            if project is None or not self.res.wiki(project).folder.is_dir():
+                return False
+            if pages.notice_edits(self.res, project, now=_now(), always=always):
                 self._changed(project)
+                return True
         except StorageError as error:
             self._trouble = self._trouble or str(error)
-        return resolved
+        return False
 
     def _document(self, db: Connection, project: Project, ref: str, observations: bool, links: bool) -> Document | None:
         """Return the page or session of a project that `ref` names."""
@@ -275,9 +301,12 @@ class LocalMemory:
         first = handoffs.in_order(found)
         return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
 
-    def _own(self, scope: Scope) -> Project:
-        """Return the project to write to, made known if it is new; `general` where nothing resolves."""
-        resolved = self._fresh(scope)
+    def _own(self, scope: Scope) -> tuple[Resolved, Project]:
+        """Return the project to write to, made known if it is new; `general` where nothing resolves.
+
+        A write needs no look at the other pages: an edit by hand of the very page is seen by the commit.
+        """
+        resolved = self._fresh(scope, notice=False)
         with self.res.index.read() as db:
             known = rows.projects(db)
         if resolved.project is None:
@@ -285,10 +314,11 @@ class LocalMemory:
         elif resolved.by == "named":
             project = resolved.project
         else:
-            return registry.make_known(self.res, identify(scope.cwd, self.res.user_home), known, now=_now())
+            identity = identify(scope.cwd, self.res.user_home)
+            return resolved, registry.make_known(self.res, identity, known, now=_now())
         if project.id not in {one.id for one in known}:
             registry.record(self.res, project, now=_now())
-        return project
+        return resolved, project
 
     def _project(self, project_id: str) -> Project:
         with self.res.index.read() as db:

@@ -35,11 +35,12 @@ class Settled:
     projects: dict[str, Project] = field(default_factory=dict)
 
 
-def settle(res: Resources, places: Iterable[Place], *, now: datetime) -> Settled:
+def settle(res: Resources, places: Iterable[Place], *, now: datetime, always: bool = True) -> Settled:
     """Accept, close and expire what is due; then render the briefs of the projects that changed.
 
     A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
-    sessions stay unsettled for the next run, and `troubles` says why.
+    sessions stay unsettled for the next run, and `troubles` says why. With `always` the projects of these places are
+    looked through for edits by hand whatever their size. What a session start waits for, its own project, comes first.
     """
     done = Settled(projects={place.project.id: place.project for place in places})
     with res.index.read() as db:
@@ -47,14 +48,16 @@ def settle(res: Resources, places: Iterable[Place], *, now: datetime) -> Settled
         known = {project.id: project for project in rows.projects(db)}
         failed = rows.metas(db, TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
-    for project in known.values():
+    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
+    touched = list(done.projects)
+    for project in sorted(known.values(), key=lambda one: -touched.index(one.id) if one.id in touched else 1):
         if project.id in due or not brief.is_rendered(res, project):
-            error = _settle_project(res, project, open_rows, done, now)
+            thorough = always and project.id in touched
+            error = _settle_project(res, project, open_rows, done, now, always=thorough)
             if error != failed.get(project.id, ""):
                 _note_trouble(res, project, error)
-    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
-    for project in done.projects.values():
-        brief.render(res, project, now=now)
+            if project.id in done.projects:
+                brief.render(res, project, now=now)
     return done
 
 
@@ -74,12 +77,14 @@ def _note_trouble(res: Resources, project: Project, error: str) -> None:
             rows.drop_meta(db, TROUBLE + project.id)
 
 
-def _settle_project(res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime) -> str:
+def _settle_project(
+    res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime, *, always: bool
+) -> str:
     """Settle one project; returns why it could not be, '' when all is well."""
     mine = [row for row in open_rows if row.project == project.id]
     try:
         with handoff_lock(res, project):
-            edits = pages.notice_edits(res, project, now=now)
+            edits = pages.notice_edits(res, project, now=now, always=always)
         if edits or not brief.is_rendered(res, project):
             done.projects[project.id] = project
         _accept_offers(res, project, mine, done)
@@ -211,11 +216,14 @@ def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, 
     return changes
 
 
-def tidy(res: Resources, projects: Iterable[Project]) -> None:
-    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping."""
+def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) -> None:
+    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping.
+
+    With `quick` the git index of a large project is left to the next run.
+    """
     for workspace_id, project_id in res.wiki_folders():
         with suppress(StorageError):  # busy: the next run does it
-            res.wiki_at(workspace_id, project_id).refresh_git_index()
+            res.wiki_at(workspace_id, project_id).refresh_git_index(quick=quick)
     for project in projects:
         with suppress(StorageError):
             res.wiki(project).pack_if_many()
