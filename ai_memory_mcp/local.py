@@ -135,17 +135,16 @@ class LocalMemory:
 
     def status(self, scope: Scope) -> Status:
         """Counts, capture accounting, health."""
-        from ai_memory_mcp import settle
-
         resolved = self._fresh(scope)
         project = resolved.project
         with self.res.index.read() as db:
             counts = rows.counts(db, project.id if project else "")
             stored = rows.counts(db).observations
             unstored = rows.unstored_counts(db)
+            troubles = rows.troubles(db)
         waiting = self._handoffs(resolved, every=False)
         aside = list(self.res.spool.kept_aside())
-        problems = [*([self._trouble] if self._trouble else []), *settle.troubles(self.res)]
+        problems = [*([self._trouble] if self._trouble else []), *troubles]
         return Status(
             home=str(self.res.home),
             project={

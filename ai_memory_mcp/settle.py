@@ -23,7 +23,6 @@ from ai_memory_mcp.model import Handoff, Project
 from ai_memory_mcp.resources import Resources
 
 LOCK_WAIT = 10.0
-TROUBLE = "trouble:"  # + project id: why a project could not be settled
 
 
 @dataclass
@@ -39,14 +38,15 @@ def settle(res: Resources, places: Iterable[Place], *, now: datetime, always: bo
     """Accept, close and expire what is due; then render the briefs of the projects that changed.
 
     A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
-    sessions stay unsettled for the next run, and `troubles` says why. With `always` the projects of these places are
-    looked through for edits by hand whatever their size. What a session start waits for, its own project, comes first.
+    sessions stay unsettled for the next run, and `rows.troubles` says why. The place seen last comes first: a session
+    start may be waiting for its brief. With `always` the projects of these places are looked through for edits by
+    hand whatever their size.
     """
     done = Settled(projects={place.project.id: place.project for place in places})
     with res.index.read() as db:
         open_rows = rows.unsettled(db)
         known = {project.id: project for project in rows.projects(db)}
-        failed = rows.metas(db, TROUBLE)
+        failed = rows.metas(db, rows.TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
     brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
     touched = list(done.projects)
@@ -61,20 +61,12 @@ def settle(res: Resources, places: Iterable[Place], *, now: datetime, always: bo
     return done
 
 
-def troubles(res: Resources) -> list[str]:
-    """Say which projects could not be settled, and why."""
-    with res.index.read() as db:
-        failed = rows.metas(db, TROUBLE)
-        known = {project.id: project.name for project in rows.projects(db)}
-    return [f"{known.get(project_id, project_id)}: {error}" for project_id, error in failed.items()]
-
-
 def _note_trouble(res: Resources, project: Project, error: str) -> None:
     with res.index.write() as db:
         if error:
-            rows.set_meta(db, TROUBLE + project.id, error)
+            rows.set_meta(db, rows.TROUBLE + project.id, error)
         else:
-            rows.drop_meta(db, TROUBLE + project.id)
+            rows.drop_meta(db, rows.TROUBLE + project.id)
 
 
 def _settle_project(

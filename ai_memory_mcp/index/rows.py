@@ -11,6 +11,7 @@ from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Ses
 from ai_memory_mcp.ranking import extra_terms, scope_token
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
+TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
 
 
 class SessionRow(Session):
@@ -52,6 +53,12 @@ def metas(db: sqlite3.Connection, prefix: str) -> dict[str, str]:
     """Return the facts whose key begins with `prefix`, without it."""
     rows = db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key", (len(prefix), prefix))
     return {row["key"][len(prefix) :]: row["value"] for row in rows}
+
+
+def troubles(db: sqlite3.Connection) -> list[str]:
+    """Say which projects could not be settled, and why."""
+    known = {project.id: project.name for project in projects(db)}
+    return [f"{known.get(project_id, project_id)}: {error}" for project_id, error in metas(db, TROUBLE).items()]
 
 
 # --- projects
