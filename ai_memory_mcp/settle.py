@@ -7,7 +7,7 @@ killed is made up for by the next one. The caller holds the ingest lock.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -34,7 +34,7 @@ class Settled:
     projects: dict[str, Project] = field(default_factory=dict)
 
 
-def settle(res: Resources, places: Iterable[Place], *, now: datetime, always: bool = True) -> Settled:
+def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bool = True) -> Settled:
     """Accept, close and expire what is due; then render the briefs of the projects that changed.
 
     A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
@@ -49,11 +49,10 @@ def settle(res: Resources, places: Iterable[Place], *, now: datetime, always: bo
         failed = rows.metas(db, rows.TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
     brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
-    touched = list(done.projects)
-    for project in sorted(known.values(), key=lambda one: -touched.index(one.id) if one.id in touched else 1):
+    seen = {place.project.id: number for number, place in enumerate(places)}
+    for project in sorted(known.values(), key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
-            thorough = always and project.id in touched
-            error = _settle_project(res, project, open_rows, done, now, always=thorough)
+            error = _settle_project(res, project, open_rows, done, now, always=always and project.id in seen)
             if error != failed.get(project.id, ""):
                 _note_trouble(res, project, error)
             if project.id in done.projects:
