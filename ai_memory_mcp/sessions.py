@@ -116,6 +116,8 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
         texts[page.path] = _stamped(markdown.text_from(page))
     asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
     made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own, others)
+    if made and not (made.summary or any(getattr(made, name) for name in handoffs.SECTIONS)):
+        made = None  # a tool was used and nothing said or changed: nothing that anybody must know
     if made:
         texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
         for old in handoffs.superseded_by(made, row.begun or row.started, others):

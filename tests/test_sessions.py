@@ -191,3 +191,11 @@ def test_a_resumed_session_is_known_by_its_new_process(home: Path, memory: Local
     assert session(memory, work, "one").pid == LIVE
     memory.reindex()
     assert session(memory, work, "one").pid == LIVE
+
+
+def test_a_session_that_only_looked_around_leaves_no_handoff(home: Path, memory: LocalMemory, work: Path) -> None:
+    Player(home, work, "one").start().works().ends()
+    Player(home, work, "two", ago=100).start().runs("ls").ends()
+    assert memory.ingest().sessions_closed == 2
+    assert session(memory, work, "two").page
+    assert [one.summary[:17] for one in memory.handoffs(scope(work), every=True)] == ["Please mend the p"]
