@@ -20,7 +20,8 @@ PACKAGE = ROOT / "ai_memory_mcp"
 LAYERS = (
     (
         "vocabulary",
-        "errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict briefparts",
+        "errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict"
+        " briefparts",
     ),
     ("resources", "config project spool journal wiki index files agents.spec resources"),
     (
