@@ -40,7 +40,7 @@ _DEAD_END = re.compile(
     re.I,
 )
 _AHEAD = re.compile(
-    r"\bnext step|\bremain(?:s|ing)\b(?!.{0,20}\bunchanged)|\bstill (?:need|needs|to do|missing|open|fail)|\bnot (?:yet )?(?:implemented|done|tested|verified|covered|finished|deployed|committed|pushed|wired)\b|\bhaven'?t (?:yet )?\b|\byet to\b|\bTODO\b|\bleft (?:to do|for later|undone)\b|\byou(?:'ll| will|'d)? (?:still )?(?:need|have) to\b|\bfollow-up\b|\bup next\b|\bonce you\b|\bbefore (?:merging|releas|deploy)|下一步|还需要|尚未|待完成|剩下|接下来|まだ|次に",
+    r"\bnext step|^next(?: up)?\s*[:,]|\bnext (?:thing|task)\b|\bremain(?:s|ing)\b(?!.{0,20}\bunchanged)|\bstill (?:need|needs|to do|missing|open|fail)|\bnot (?:yet )?(?:implemented|done|tested|verified|covered|finished|deployed|committed|pushed|wired)\b|\bhaven'?t (?:yet )?\b|\byet to\b|\bTODO\b|\bleft (?:to do|for later|undone)\b|\byou(?:'ll| will|'d)? (?:still )?(?:need|have) to\b|\bfollow-up\b|\bup next\b|\bonce you\b|\bbefore (?:merging|releas|deploy)|下一步|还需要|尚未|待完成|剩下|接下来|まだ|次に",
     re.I,
 )
 _QUESTION = re.compile(r"[?？]\s*[\"')）]*$")
@@ -126,9 +126,17 @@ _SHORT = re.compile(
 )
 
 
+_RESUME = re.compile(
+    r"^(?:(?:ok(?:ay)?|yes|please|now|just|let'?s|can you|could you)[\s,]+)*(?:continue|go on|carry on|keep going|proceed|resume|pick (?:it |this )?up"
+    r"|weiter|继续|接着|続け)\b[^.?!:\n]{0,60}[.!]?$",
+    re.I,
+)
+
+
 def is_course(prompt: str) -> bool:
-    """Return whether a prompt says something: neither empty nor a mere "yes", "continue", "thanks"."""
-    return bool(prompt.strip()) and not _SHORT.match(prompt.strip())
+    """Return whether a prompt says something: neither empty nor a mere "yes", "thanks", "continue where we were"."""
+    said = prompt.strip()
+    return bool(said) and not _SHORT.match(said) and not (len(said) < 80 and _RESUME.match(said))
 
 
 def request(prompt: str) -> str:

@@ -9,7 +9,7 @@ Everything here runs on every tool call of every agent, so it imports nothing bu
 import time
 
 from ai_memory_mcp.alive import agent_pid
-from ai_memory_mcp.place import default_home, find_root, place_key
+from ai_memory_mcp.place import default_home, find_root, path_key, place_key
 from ai_memory_mcp.secretglance import may_hold_secret
 
 try:
@@ -108,10 +108,19 @@ def handle(home: str, env: "dict[str, str]", agent: str, event: str, raw: bytes)
         from ai_memory_mcp.hookbrief import give_brief, say
 
         give_brief(home, env, spec, payload, cwd, entry, say)
+    elif kind == "user-prompt" and there(late_note(home, agent, field(spec, payload, "session"))):
+        from ai_memory_mcp.hookbrief import give_late_brief, say
+
+        give_late_brief(home, env, spec, payload, cwd, entry, say, event)
     elif kind == "session-end":
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(home, detached=True)
+
+
+def late_note(home: str, agent: str, session: object) -> str:
+    """Return the file that says that this session's start could not wait for its brief."""
+    return f"{home}/brief/late-{path_key(f'{agent} {session}')}"
 
 
 def store_event(
@@ -145,9 +154,11 @@ def entry_line(
     problem: str = "",
     reason: str = "",
     offered: str = "",
+    now: int = 0,
 ) -> "tuple[str, bytes]":
-    """Return the name and the line of a new spool entry; `place` is (cwd, root, marker), `body` the payload's JSON."""
-    now = time.time_ns()
+    """Return the name and the line of a new spool entry; `place` is (cwd, root, marker), `body` the payload's JSON,
+    `now` Unix time in ns."""
+    now = now or time.time_ns()
     name = f"{now:020d}-{os.getpid()}-{os.urandom(4).hex()}"
     texts = {"agent": agent, "event": event, "cwd": place[0], "root": place[1], "marker": place[2]}
     texts |= {"problem": problem, "filtered": reason, "offered": offered}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ai_memory_mcp import markdown
@@ -67,16 +67,21 @@ def automatic_id(session_id: str, earlier: Sequence[Handoff]) -> str:
     return str(uuid.uuid5(NAMESPACE, f"handoff:{session_id}:{taken}"))
 
 
-def superseded_by(new: Handoff, begun: datetime, others: Iterable[Handoff]) -> list[Handoff]:
-    """Return the waiting automatic handoffs that `new` replaces: same branch, made before its session began."""
+def superseded_by(new: Handoff, begun: datetime, others: Sequence[Handoff], offered: Container[str]) -> list[Handoff]:
+    """Return the waiting automatic handoffs that `new` replaces: same branch, made before its session began.
+
+    The last one before it stays when no session was ever shown it (`offered` has the ids of those that were): the
+    start that should have told of it was too slow or told nothing, and what it says would be lost unread.
+    """
+    earlier = [other for other in others if other.automatic and other.id != new.id]
+    last = max(earlier, key=lambda other: other.created, default=None)
     return [
         other
-        for other in others
+        for other in earlier
         if waiting(other)
-        and other.automatic
-        and other.id != new.id
         and other.branch == new.branch
         and (other.created <= begun or other.from_session == new.from_session)
+        and (other is not last or other.id in offered or other.from_session == new.from_session)
     ]
 
 

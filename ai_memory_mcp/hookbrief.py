@@ -47,19 +47,54 @@ def give_brief(
     limit = allowed(start, env)
     if not limit or emit.field(spec, payload, "subagent"):
         return
+    brief = brief_in_time(start)
+    told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell)
+    if not told and (brief is None or not fresh(start, brief)) and shape_of(spec) == "hookSpecificOutput":
+        with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again
+            pass
+
+
+def give_late_brief(
+    home: str,
+    env: dict[str, str],
+    spec: Parts,
+    payload: Parts,
+    cwd: str,
+    entry: str,
+    tell: "Callable[[str], None]",
+    event: str,
+) -> None:
+    """Tell with the first prompt what the session start had not the time to wait for; once."""
+    start = Start(home, spec, payload, cwd, env.get("HOME") or env.get("USERPROFILE", ""), entry)
+    os.unlink(emit.late_note(home, start.agent, start.session))
+    limit = allowed(start, env)
+    if limit and not emit.field(spec, payload, "subagent"):
+        prompt_at = int(entry[:20])  # the prompt goes on from what is told with it
+        tell_brief(start, brief_in_time(start), limit, event, tell, now=prompt_at - 1_000_000)
+
+
+def brief_in_time(start: Start) -> "Parts | None":
+    """Return the project's brief: as it lies there when it is fresh, else what the worker brings within the bound."""
     brief = load(start)
-    if brief is None or not fresh(start, brief):
-        brief = wait_for_fresh(start)
+    return brief if brief is not None and fresh(start, brief) else wait_for_fresh(start)
+
+
+def tell_brief(
+    start: Start, brief: "Parts | None", limit: int, event: str, tell: "Callable[[str], None]", now: int = 0
+) -> bool:
+    """Tell the brief and note what it offered. Returns whether it offered a handoff."""
     if brief is None:
-        return
+        return False
     handoff = choose(brief, start.agent, start.session)
     if handoff and not fresh(start, brief) and prompted(start, brief):
         handoff = None  # somebody has gone on from it, which nobody had the time to write down
     words = compose(brief, handoff, limit)
     if words:
-        tell(shaped(spec, words))
-        if handoff:
-            note_offer(start, text(handoff.get("id")))
+        tell(shaped(start.spec, words, event))
+    if not words or not handoff:
+        return False
+    note_offer(start, text(handoff.get("id")), now)
+    return True
 
 
 def allowed(start: Start, env: dict[str, str]) -> int:
@@ -150,13 +185,16 @@ def wait_for_fresh(start: Start) -> "Parts | None":
     return load(start)
 
 
-def shaped(spec: Parts, words: str) -> str:
-    """Return the brief in the output shape that the agent's description names."""
-    brief = emit.section(spec, "brief")
-    shape = text(brief.get("shape"))
+def shape_of(spec: Parts) -> str:
+    """Return the name of the shape in which the agent takes a brief."""
+    return text(emit.section(spec, "brief").get("shape"))
+
+
+def shaped(spec: Parts, words: str, event: str) -> str:
+    """Return the brief in the output shape that the agent's description names, as the answer to this event."""
+    shape = shape_of(spec)
     if shape == "hookSpecificOutput":
-        inner = {"hookEventName": text(brief.get("event")), "additionalContext": words}
-        return emit.encode({shape: inner})
+        return emit.encode({shape: {"hookEventName": event, "additionalContext": words}})
     if shape in ("additionalContext", "additional_context"):
         return emit.encode({shape: words})
     return words
@@ -169,11 +207,11 @@ def say(words: str) -> None:
         data = data[os.write(1, data) :]
 
 
-def note_offer(start: Start, handoff: str) -> None:
+def note_offer(start: Start, handoff: str, now: int = 0) -> None:
     """Spool that this session was shown a handoff: without it nobody could know who may accept it."""
     place = (start.cwd, start.root, start.marker)
     body = emit.encode({"session_id": start.session})
-    name, line = emit.entry_line(start.agent, OFFER_EVENT, place, body, offered=handoff)
+    name, line = emit.entry_line(start.agent, OFFER_EVENT, place, body, offered=handoff, now=now)
     emit.put(start.home, f"{name}-{place_key(start.root, start.marker)}", line)
 
 

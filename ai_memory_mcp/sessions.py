@@ -16,9 +16,10 @@ from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown, pages
 from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.config import SessionConfig
-from ai_memory_mcp.digest import digest, handoff_fields
+from ai_memory_mcp.digest import TITLE_LIMIT, digest, handoff_fields
 from ai_memory_mcp.digest_model import Digest, Rendered
 from ai_memory_mcp.digest_page import render_page
+from ai_memory_mcp.digest_words import headline, is_course
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.model import Handoff, Observation, Page, Project, Session
@@ -26,6 +27,7 @@ from ai_memory_mcp.observe import is_real_prompt
 from ai_memory_mcp.project import NAMESPACE
 from ai_memory_mcp.resources import Resources
 
+_CONTINUED = " (continued)"
 _WORK = ("post-tool", "tool-failure", "pre-tool")
 _LIFECYCLE = ("session-start", "session-end", "notification", "pre-compact", "other")  # they add nothing to hand over
 
@@ -105,22 +107,28 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
     with res.index.read() as db:
         own = rows.handoffs(db, session_id=row.id)
         others = rows.handoffs(db, project.id)
+        offered = {one.id for one in others if rows.offered(db, one.id)}
     observations = read_observations(res, row)
     worked = max((seen.at for seen in observations if seen.kind not in _LIFECYCLE), default=row.last)
     told = row.plain().model_copy(update={"last": worked, "ended": worked})
-    found = digest(told, [seen for seen in observations if seen.at <= worked])
+    taken = _taken_up(others, row.id)
+    found = _continued(digest(told, [seen for seen in observations if seen.at <= worked]), taken)
     rendered = render_page(found, told)
+    if taken:
+        rendered = rendered.model_copy(update={"body": f"Continues [[{taken.path}]].\n\n{rendered.body}"})
     page = _page(told, rendered)
     texts: dict[str, str | None] = {}
     if not _edited_by_hand(res, project, page.path):
         texts[page.path] = _stamped(markdown.text_from(page))
     asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
-    made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own, others)
+    made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own)
+    if made and taken and not any(seen.family in ("shell", "edit") for seen in observations):
+        made = _carried_over(made, taken)
     if made and not (made.summary or any(getattr(made, name) for name in handoffs.SECTIONS)):
         made = None  # a tool was used and nothing said or changed: nothing that anybody must know
     if made:
         texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
-        for old in handoffs.superseded_by(made, row.begun or row.started, others):
+        for old in handoffs.superseded_by(made, row.begun or row.started, others, offered):
             text = pages.load(res, project, old.path)[1]
             texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
     pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=worked)
@@ -155,9 +163,7 @@ def _already_told(worked: datetime, last_prompt: datetime, own: Sequence[Handoff
     return any(handoff.created >= worked for handoff in taken)
 
 
-def _handoff(
-    row: Session, found: Digest, rendered: Rendered, own: Sequence[Handoff], others: Sequence[Handoff]
-) -> Handoff:
+def _handoff(row: Session, found: Digest, rendered: Rendered, own: Sequence[Handoff]) -> Handoff:
     """Return the automatic handoff of this close of the session."""
     made = Handoff.model_validate(
         {
@@ -172,18 +178,26 @@ def _handoff(
         }
     )
     path = next((handoff.path for handoff in own if handoff.id == made.id), "")
-    made = made.model_copy(update={"path": path or handoffs.page_path(made, rendered.title)})
-    return _carried_over(made, others, row)
+    return made.model_copy(update={"path": path or handoffs.page_path(made, rendered.title)})
 
 
-def _carried_over(made: Handoff, others: Sequence[Handoff], row: Session) -> Handoff:
-    """Carry over what an accepted handoff left to do when its session did no work of its own."""
-    if row.tools:
-        return made
-    taken = [handoff for handoff in others if handoff.accepted_by.endswith(row.id)]
-    if not taken:
-        return made
-    old = max(taken, key=lambda handoff: handoff.accepted or handoff.created)
+def _taken_up(others: Sequence[Handoff], session: str) -> Handoff | None:
+    """Return the handoff that the session went on from, the last one of several."""
+    taken = [one for one in others if one.accepted_by.endswith(session) and one.from_session != session]
+    return max(taken, key=lambda one: one.accepted or one.created, default=None)
+
+
+def _continued(found: Digest, taken: Handoff | None) -> Digest:
+    """Give a session that was only told to go on the goal of the work that it went on with."""
+    if taken is None or is_course(found.goal):
+        return found
+    goal = taken.summary.strip().partition("\n")[0]
+    title = headline(goal, TITLE_LIMIT).removesuffix(_CONTINUED)
+    return found.model_copy(update={"goal": goal, "headline": title + _CONTINUED})
+
+
+def _carried_over(made: Handoff, old: Handoff) -> Handoff:
+    """Carry over what the handoff before left to do: its session ran and changed nothing, so it is still to be done."""
     merged = {
         name: tuple(dict.fromkeys((*getattr(made, name), *getattr(old, name))))[:12] for name in handoffs.SECTIONS
     }

@@ -20,8 +20,8 @@ PACKAGE = ROOT / "ai_memory_mcp"
 LAYERS = (
     (
         "vocabulary",
-        "errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict"
-        " briefparts",
+        """errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict
+        briefparts""",
     ),
     ("resources", "config project spool journal wiki index files agents.spec resources"),
     (
@@ -251,10 +251,9 @@ def test_the_wheel_holds_agent_configs_and_hook_scripts(tmp_path: Path) -> None:
     """What is installed from a wheel finds its data like a checkout does."""
     import zipfile
 
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--disable-pip-version-check", "-w", tmp_path, ROOT],
-        check=True, timeout=120, capture_output=True,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-index", "--no-deps"]
+    command += ["--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
     names = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
 
     for spec in all_specs():

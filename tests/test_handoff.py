@@ -146,9 +146,21 @@ def test_by_hand_goes_before_automatic_and_the_newest_first(home: Path, memory: 
 
 def test_the_next_session_on_the_branch_replaces_the_waiting_one(home: Path, memory: LocalMemory, work: Path) -> None:
     first = left(home, memory, work)
+    Player(home, work, "looked", ago=2500, pid=DEAD).start().offered(first.id).ends()
     second = left(home, memory, work, "second", ago=2000)
 
     assert [one.id for one in memory.handoffs(scope(work))] == [second.id]
+    assert state(memory, work, first) == "superseded"
+
+
+def test_a_handoff_that_nobody_was_shown_outlives_one_more_session(home: Path, memory: LocalMemory, work: Path) -> None:
+    first = left(home, memory, work)
+    second = left(home, memory, work, "second", ago=2000)
+    assert [one.id for one in memory.handoffs(scope(work))] == [second.id, first.id]
+
+    third = left(home, memory, work, "third", ago=1000)
+
+    assert [one.id for one in memory.handoffs(scope(work))] == [third.id, second.id]
     assert state(memory, work, first) == "superseded"
 
 

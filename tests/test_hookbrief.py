@@ -76,8 +76,15 @@ def busy(hook):
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
+        hook.holder = holder
         yield hook
         holder.kill()
+
+
+def hold_off(busy):
+    """Let the ingest lock go."""
+    busy.holder.kill()
+    busy.holder.wait()
 
 
 def test_a_fresh_brief_is_told_without_any_worker(hook):
@@ -107,6 +114,28 @@ def test_a_hanging_worker_is_not_waited_for(busy):
     text, took = start(busy)
     assert took < 2.5
     assert text.count("<") >= 1  # what is there is told all the same
+
+
+def test_what_the_start_could_not_wait_for_is_told_with_the_first_prompt(busy):
+    brief_file(busy).unlink()
+    assert start(busy)[0] == ""
+    hold_off(busy)
+    prompt = {"session_id": "new", "cwd": str(busy.project), "prompt": "go on", "prompt_id": "new-1"}
+    said = json.loads(busy.emit(prompt, "claude-code", "UserPromptSubmit", quiet=False))["hookSpecificOutput"]
+
+    assert said["hookEventName"] == "UserPromptSubmit"
+    assert "Make the parser accept tabs" in said["additionalContext"]
+    busy.emit({**prompt, "prompt_id": "new-2"}, "claude-code", "UserPromptSubmit")  # in silence
+    command = [*busy.module()[:-1], "handoff", "list", "--all", "--json"]
+    listed = subprocess.run(command, env=busy.env, cwd=busy.project, check=True, capture_output=True, timeout=30)
+    (handoff,) = json.loads(listed.stdout)["handoffs"]
+    assert handoff["state"] == "accepted", "the prompt that it was told with went on from it"
+
+
+def test_a_start_that_was_told_in_time_is_not_told_again(hook):
+    start(hook)
+    prompt = {"session_id": "new", "cwd": str(hook.project), "prompt": "go on"}
+    hook.emit(prompt, "claude-code", "UserPromptSubmit")  # in silence
 
 
 def test_a_handoff_that_somebody_may_have_taken_is_not_offered_again(busy):

@@ -8,7 +8,7 @@ import threading
 import pytest
 from hooking import ROOT, Hook
 
-from ai_memory_mcp.agents.launcher import bundled, launcher_path, write_launcher
+from ai_memory_mcp.agents.launcher import bundled, launcher_path, mend_launcher, retire_launcher, write_launcher
 
 
 @pytest.fixture
@@ -42,6 +42,20 @@ def test_a_script_that_somebody_changed_is_put_right(hook):
     hook.launcher.write_bytes(b"#!/bin/sh\nexit 3\n")
     write_launcher(hook.home, sys.executable)
     assert hook.launcher.read_bytes() == right
+
+
+def test_the_worker_mends_the_launcher_of_its_own_installation_only(hook):
+    right = hook.launcher.read_bytes()
+    bundle_of(hook).unlink()
+    hook.launcher.write_bytes(right + b"# from an earlier release\n")
+    mend_launcher(hook.home, "/other/bin/python")
+    assert hook.launcher.read_bytes() != right
+    mend_launcher(hook.home, sys.executable)
+    assert hook.launcher.read_bytes() == right
+    assert bundle_of(hook).exists()
+    retire_launcher(hook.home)
+    mend_launcher(hook.home, sys.executable)
+    assert hook.launcher.read_bytes() == b"#!/bin/sh\nexit 0\n"
 
 
 def test_two_writers_at_once_leave_a_whole_launcher(tmp_path):

@@ -199,3 +199,55 @@ def test_a_session_that_only_looked_around_leaves_no_handoff(home: Path, memory:
     assert memory.ingest().sessions_closed == 2
     assert session(memory, work, "two").page
     assert [one.summary[:17] for one in memory.handoffs(scope(work), every=True)] == ["Please mend the p"]
+
+
+def go_on(home: Path, memory: LocalMemory, work: Path, session: str) -> Player:
+    """A session that is shown the waiting handoff and told no more than to continue."""
+    waiting = memory.handoffs(scope(work))[0]
+    return Player(home, work, session, ago=200).start().offered(waiting.id).prompt("Please continue")
+
+
+def test_a_session_that_is_only_told_to_go_on_has_the_goal_of_what_it_went_on_with(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    Player(home, work, "one").start().works().ends()
+    memory.ingest()
+    go_on(home, memory, work, "two").edits("docs/parser.md").says("The docs are written.").ends()
+    memory.ingest()
+
+    one, two = session(memory, work, "one"), session(memory, work, "two")
+    assert two.title == f"{one.title} (continued)"
+    text = memory.read(scope(work), "two").text
+    assert "> Please mend the parser" in text
+    assert "Continues [[handoffs/" in text
+    (waiting,) = memory.handoffs(scope(work))
+    assert waiting.summary.startswith("Please mend the parser")
+    assert not any("docs" in step for step in waiting.next_steps), "it has worked: what was open before may be done"
+
+
+def test_a_session_that_changed_nothing_hands_on_what_was_left_to_do(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    Player(home, work, "one").start().works().ends()
+    memory.ingest()
+    step = memory.handoffs(scope(work))[0].next_steps[-1]
+    go_on(home, memory, work, "two").call("Read", {"file_path": "x"}, "text").says("I looked around.").ends()
+    memory.ingest()
+
+    (waiting,) = memory.handoffs(scope(work))
+    assert session(memory, work, "two").tools == 1
+    assert step in waiting.next_steps
+    assert "Still open from the handoff before" in waiting.summary
+
+
+def test_work_that_goes_on_over_many_sessions_keeps_one_goal(home: Path, memory: LocalMemory, work: Path) -> None:
+    Player(home, work, "one").start().works().ends()
+    memory.ingest()
+    for number in range(3):
+        go_on(home, memory, work, f"more-{number}").edits(f"src/part_{number}.py").says("A part is done.").ends()
+        memory.ingest()
+
+    last = session(memory, work, "more-2")
+    assert last.title.endswith("(continued)")
+    assert last.title.count("(continued)") == 1
+    assert memory.handoffs(scope(work))[0].summary.startswith("Please mend the parser")

@@ -108,6 +108,16 @@ def write_launcher(home: Path, python: str) -> Path:
     return path
 
 
+def mend_launcher(home: Path, python: str) -> None:
+    """After an upgrade write anew what has moved. A launcher of another installation, or a retired one, is left."""
+    try:
+        ours = shlex.quote(python) in launcher_path(home).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    if ours:
+        write_launcher(home, python)
+
+
 def retire_launcher(home: Path) -> None:
     """Leave a launcher that does nothing: an agent that still runs calls it until it ends."""
     path = launcher_path(home)

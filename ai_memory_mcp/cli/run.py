@@ -4,6 +4,7 @@ shorter way to both, because agents wait for them)."""
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
@@ -30,6 +31,11 @@ def ingest(args: argparse.Namespace) -> int:
         if args.retry:
             memory.res.spool.retry()
         report = memory.ingest()
+        home = memory.res.home
+    if args.quiet:  # the worker, for whose end nobody waits
+        from ai_memory_mcp.agents.launcher import mend_launcher
+
+        mend_launcher(home, sys.executable)
     if args.json:
         render.as_json(report)
     elif not args.quiet:
