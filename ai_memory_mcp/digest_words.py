@@ -40,7 +40,7 @@ _DEAD_END = re.compile(
     re.I,
 )
 _AHEAD = re.compile(
-    r"\bnext step|\bremain(?:s|ing)\b(?!.{0,20}\bunchanged)|\bstill (?:need|needs|to do|missing|open|fail)|\bnot (?:yet )?(?:implemented|done|tested|verified|covered|finished|deployed|committed|pushed|wired)\b|\bhaven'?t (?:yet )?\b|\byet to\b|\bTODO\b|\bleft (?:to do|for later|undone)\b|\byou(?:'ll| will|'d)? (?:still )?(?:need|have) to\b|\bfollow-up\b|\bup next\b|\bonce you\b|\bbefore (?:merging|releas|deploy)|下一步|还需要|尚未|待完成|剩下|接下来|まだ|次に",
+    r"\bnext step|^next(?: up)?\s*[:,]|\bnext (?:thing|task)\b|\bremain(?:s|ing)\b(?!.{0,20}\bunchanged)|\bstill (?:need|needs|to do|missing|open|fail)|\bnot (?:yet )?(?:implemented|done|tested|verified|covered|finished|deployed|committed|pushed|wired)\b|\bhaven'?t (?:yet )?\b|\byet to\b|\bTODO\b|\bleft (?:to do|for later|undone)\b|\byou(?:'ll| will|'d)? (?:still )?(?:need|have) to\b|\bfollow-up\b|\bup next\b|\bonce you\b|\bbefore (?:merging|releas|deploy)|下一步|还需要|尚未|待完成|剩下|接下来|まだ|次に",
     re.I,
 )
 _QUESTION = re.compile(r"[?？]\s*[\"')）]*$")

@@ -320,7 +320,7 @@ def check_agents(look: Look) -> Iterator[Finding]:
 def _faults(one: Wiring) -> Iterator[Finding]:
     setup = f"{SETUP} --agent {one.name}"
     for error in one.errors:
-        yield _error(f"{one.title}: {error}", setup)
+        yield _error(f"{one.title}: {error}", f"mend the file there, then {setup}")
     states = {"MCP server": one.mcp, "hooks": one.hooks}
     for state, words in (("missing", "not wired"), ("outdated", "wired in an older form")):
         parts = [part for part, has in states.items() if has == state]

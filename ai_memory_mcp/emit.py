@@ -128,6 +128,7 @@ def store_event(
 ) -> "tuple[dict[str, object], str, str, str]":
     """Redact and spool one event. Returns (agent description, kind, cwd, name of the spool entry)."""
     spec = agent_description(home, agent)
+    agent = text_or_empty(spec.get("name")) or agent  # it may have been called by an alias
     event = event or text_or_empty(payload.get("hook_event_name")) or "unknown"
     kind = text_or_empty(section(spec, "events").get(event)) or "other"
     cwd = working_directory(spec, payload, env)

@@ -191,14 +191,18 @@ def read_json(path: str) -> Settings | None:
 
 
 def find_agent(home: str, agent: str) -> Settings:
-    """Return what emit needs to know of an agent, {} for an unknown one."""
-    if not agent.replace("-", "").replace("_", "").isalnum():
-        return {}
+    """Return what emit needs to know of an agent, by its name or an alias; {} for an unknown one."""
     package = os.path.dirname(os.path.abspath(__file__))
     for folder in (package, os.path.dirname(package)):  # installed, or in a checkout
-        found = settings_from(home, f"{folder}/agent_configs/{agent}/agent.toml")
-        if found:
-            return described(found)
+        configs = f"{folder}/agent_configs"
+        if not os.path.isdir(configs):
+            continue
+        names = os.listdir(configs)
+        for name in [agent] if agent in names else names:
+            found = settings_from(home, f"{configs}/{name}/agent.toml")
+            aliases = found.get("aliases")
+            if found and (name == agent or (isinstance(aliases, list) and agent in aliases)):
+                return described(found)
     return {}
 
 

@@ -41,7 +41,7 @@ def answer(db: Db, projects: Sequence[Project], query: Query, here: Project | No
         hint = "nothing has the quoted words together; these hits have some of them" if hits else hint
     names = sorted({project.name for project in projects})
     where = ", ".join(names) if 0 < len(names) <= NAMED else f"{len(names)} projects" if names else "no project"
-    looked = f"{' and '.join(searched) or 'nothing'} of {where}"
+    looked = f"{' and '.join(searched) or 'pages'} of {where}" if names else "an empty memory"
     name = here.name if here else None
     kept = _within(hits, query.max_tokens - tokens(FRAME + looked + (name or "") + hint), name)
     if hits and not kept:

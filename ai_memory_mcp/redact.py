@@ -35,6 +35,12 @@ PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
             re.I,
         ),
     ),
+    (
+        "cookie",
+        "curl",
+        re.compile(r"curl\b[^\n]{0,400}?\s(?:-b|--cookie)[ =]?[\"']?([\w.-]{1,80}=(?![$<{*])[^\s\"'\\]{4,})", re.I),
+    ),
+    ("password", "password>", re.compile(r"<[\w.:-]{0,40}password>(?![\s$<{*%\[])([^<\\\n]{3,200})</", re.I)),
 )
 _PRIVATE = re.compile(r"(?:<|\\u003c)(/?)private\s*(?:>|\\u003e)", re.I)
 _PEM = re.compile(r"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines: ?\d+")

@@ -65,7 +65,9 @@ def may_hold_secret(text: str) -> bool:
     for sign in _SIGNS:
         if sign in low:
             return True
-    if "eyJ" in text or ("curl" in low and "-u" in low) or "\u212a" in text:  # the KELVIN SIGN is a k in lower case
+    if "eyJ" in text or ("curl" in low and ("-u" in low or "-b" in low)):
+        return True
+    if "\u212a" in text:  # the KELVIN SIGN is a k in lower case
         return True
     data = text.encode("utf-8", "replace")
     return _secret_name(data) or _mark(data) or ("://" in text and "@" in text and _userinfo(data))

@@ -127,6 +127,10 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("azure-ad-secret", "8Q~", _DOTTED + "~", 31, False),
 )
 
+# marks that nothing else begins with: what follows need not look random, it only must not be words or filling
+_PLAIN_MARKS = frozenset(("AIza", "AKIA", "ASIA", "npm_", "hf_", "xox", "gldt-", "glrt-", "gsk_", "r8_"))
+_FILLING = "xX*.•_-0"
+
 # kinds of names, weakest first: what a value must look like to be taken for a secret depends on them
 _NOT, _GENERIC, _WEAK, _STRONG, _PASSWORD, _AUTH, _COOKIE = range(7)
 _WORDS = ("pass", "pwd", "secret", "token", "key", "cred", "auth", "cookie", "sess", "signature")
@@ -257,7 +261,8 @@ def may_hold_secret(text: str) -> bool:
         or "private\\u003e" in low
         or ("PRIVATE KEY" in text and "BEGIN" in text)
         or "Private-Lines:" in text
-        or ("curl" in low and (" -u" in low or "--user" in low or "--proxy-user" in low))
+        or ("curl" in low and any(flag in low for flag in (" -u", "--user", "--proxy-user", " -b", "--cookie")))
+        or "password>" in low
         or _any_jwt(text)
         or _any_discord(text)
         or next(userinfo(text), None) is not None
@@ -289,13 +294,22 @@ def marked(text: str) -> "Iterator[Span]":
             end = tail
             if not edge or _at_edge(text, at):
                 end = run_end(text, tail, alphabet)
-                if end - tail >= least and _random(text[tail:end]):
+                if end - tail >= least and _made(text[tail:end], literal, edge):
                     start = at
                     if literal == ":AA" or literal == "8Q~" or literal[0] == ".":
                         start = run_start(text, at, _DIGITS if literal[0] == ":" else _TOKEN)
                     if literal[0] != ":" or 7 <= at - start <= 12:
                         yield start, end, label
             at = text.find(literal, end)
+
+
+def _made(tail: str, literal: str, edge: bool) -> bool:
+    """Whether a machine made what follows a mark. Made-up keys (`ghp_aaaa…`) are as good as real ones here."""
+    if _random(tail):
+        return True
+    sure = literal in _PLAIN_MARKS or (not edge and literal[-1] in "-_")
+    longest = max(tail.replace("-", "_").replace(".", "_").split("_"), key=len)
+    return sure and len(longest) >= 16 and longest.strip(_FILLING) != ""
 
 
 def bearers(text: str, low: str) -> "Iterator[Span]":
@@ -462,7 +476,7 @@ def _assigned_value(text: str, at: int, stop: int, where: "tuple[int, str, bool]
     start = _name_start(text, at)
     name = text[start:stop]
     kind = name_kind(name)
-    if kind == _NOT:
+    if kind == _NOT or text.endswith("[REDACTED:", 0, start):  # the label of what was redacted before
         return None
     opening = begin
     while opening - begin < 2 and text[opening : opening + 1] in (

@@ -124,6 +124,8 @@ def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow
     made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own)
     if made and taken and not any(seen.family in ("shell", "edit") for seen in observations):
         made = _carried_over(made, taken)
+    if made and not (made.summary or any(getattr(made, name) for name in handoffs.SECTIONS)):
+        made = None  # a tool was used and nothing said or changed: nothing that anybody must know
     if made:
         texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
         for old in handoffs.superseded_by(made, row.begun or row.started, others, offered):

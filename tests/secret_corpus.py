@@ -169,6 +169,8 @@ OTHERS: tuple[tuple[str, str], ...] = (
     ("Cookie: theme=dark; sessionid={}", _a(24)),
     ("Set-Cookie: sid={}; Path=/; HttpOnly", _a(24)),
     ('curl --cookie "sid={}" https://x.example', _a(24)),
+    ("curl -b 'session={}' https://x.example", _a(24)),
+    ("<password>{}</password>", "S3cr3tPassw0rd"),
     ("//registry.example/:_authToken={}", "b1946ac9-2492-4d23-a7c1-0f1e2d3c4b5a"),
     ('{{"auths":{{"r.example":{{"auth":"{}"}}}}}}', BASIC + "x1"),
     ("curl -u admin:{} https://x.example", "hunter2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -185,14 +186,15 @@ def test_a_handoff_goes_from_left_to_accepted_to_listed(ask, fails):
     assert ask("handoff", "accept", ident[:8])["handoffs"][0]["state"] == "accepted"
     assert ask("handoff", "get") == {"handoffs": []}
     assert ask("handoff", "get", ident[:8])["handoffs"][0]["accepted_by"] == "user"
-    assert ask("handoff", "list", "--all")["handoffs"][0]["id"] == ident
+    assert [(one["id"], one["state"]) for one in ask("handoff", "list")["handoffs"]] == [(ident, "accepted")]
     assert "already accepted" in fails("handoff", "close", ident)
 
 
 def test_a_closed_handoff_is_offered_no_more(ask):
     ident = ask("handoff", "leave", "--summary", "Half done")["handoffs"][0]["id"]
     assert ask("handoff", "close", ident)["handoffs"][0]["state"] == "closed"
-    assert ask("handoff") == {"handoffs": []}
+    assert ask("handoff", "get") == {"handoffs": []}
+    assert [one["state"] for one in ask("handoff")["handoffs"]] == ["closed"]
 
 
 def test_doctor_tells_findings(place, capsys):
@@ -251,6 +253,27 @@ def test_a_home_that_cannot_be_made_is_said(place, fails, monkeypatch):
     (place / "file").write_text("")
     monkeypatch.setenv("AI_MEMORY_HOME", str(place / "file" / "memory"))
     assert "a file stands where a folder is needed" in fails("status")
+
+
+# --- wiring
+
+
+@pytest.mark.parametrize(("answer", "code", "written"), [("y\n", 0, True), ("n\n", 0, False), ("", 1, False)])
+def test_setup_writes_only_on_yes(place, monkeypatch, capsys, answer, code, written):
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    assert main(["setup", "--agent", "claude-code"]) == code
+    assert (place / ".claude.json").exists() == (place / ".claude" / "settings.json").exists() == written
+    assert ("--yes" in capsys.readouterr().err) == (answer == "")
+
+
+def test_setup_does_not_say_done_when_a_file_was_left_alone(place, monkeypatch, capsys):
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    (place / ".claude.json").write_text("{")
+    assert main(["setup", "--agent", "claude-code", "--yes"]) == 1
+    printed = capsys.readouterr()
+    assert "left alone" in printed.err
+    assert "Done" not in printed.out
 
 
 # --- the terminal

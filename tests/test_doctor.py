@@ -273,7 +273,12 @@ def test_trying_the_launcher_leaves_no_event_in_the_memory(patient):
         ({"hooks": "outdated"}, "warning", "older form", SETUP),
         ({"trusted": False}, "warning", "until they are approved", "ai-memory-mcp setup --trust-codex-hooks"),
         ({"command": "/no/such/command"}, "error", "cannot be run", SETUP),
-        ({"mcp": "broken", "errors": ("/x.json: line 3",)}, "error", "/x.json: line 3", SETUP),
+        (
+            {"mcp": "broken", "errors": ("/x.json: line 3",)},
+            "error",
+            "/x.json: line 3",
+            f"mend the file there, then {SETUP}",
+        ),
     ],
 )
 def test_each_fault_of_an_agents_wiring_is_told_with_its_remedy(patient, change, level, words, fix):
@@ -301,9 +306,10 @@ def test_the_command_exits_with_1_on_an_error_only(patient, monkeypatch, capsys)
     assert any("config.toml" in one["message"] for one in told["findings"] if one["level"] == "error")
 
 
-def test_a_settings_file_of_an_agent_that_does_not_parse_is_an_error(patient, monkeypatch, capsys):
+@pytest.mark.parametrize("text", ["{", '{\n  // a comment\n  "model": "opus"\n}\n'])
+def test_a_settings_file_of_an_agent_that_does_not_parse_is_an_error(patient, monkeypatch, capsys, text):
     (patient.base / ".claude").mkdir()
-    (patient.base / ".claude" / "settings.json").write_text("{")
+    (patient.base / ".claude" / "settings.json").write_text(text)
     monkeypatch.setenv("AI_MEMORY_HOME", str(patient.home))
     monkeypatch.setenv("HOME", str(patient.base))
     monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)

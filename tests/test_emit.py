@@ -116,6 +116,14 @@ def test_unknown_agents_and_events_are_stored(hook):
     assert hook.log() == ""
 
 
+@pytest.mark.parametrize("bundle", [True, False])
+def test_an_alias_means_the_agent(hook, bundle):
+    for path in [] if bundle else list(hook.launcher.parent.glob("emit-*.bin")):
+        path.unlink()
+    hook.emit(hook.payload(prompt="Mend the parser"), "claude", "UserPromptSubmit")
+    assert hook.entry()["agent"] == "claude-code"
+
+
 def test_a_long_event_is_taken_whole_and_its_texts_clipped(hook):
     text = "begin " + "word " * 4_000_000 + " end"
     begun = time.monotonic()

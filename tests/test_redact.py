@@ -33,6 +33,30 @@ def test_every_secret_of_the_corpus_is_removed():
     assert [text for text, secret in CORPUS if secret in redactor.text(text)] == []
 
 
+@pytest.mark.parametrize(
+    ("mark", "tail"),
+    [
+        *(
+            ("sk-" + "ant-api03-", "A" * 80),
+            ("gh" + "p_", "a1B2" * 9),
+            ("gh" + "p_", "a" * 36),
+            ("AK" + "IA", "A" * 16),
+        ),
+        *(("AI" + "za", "b" * 35), ("gl" + "pat-", "a" * 20), ("np" + "m_", "c" * 36), ("h" + "f_", "d" * 34)),
+        *(("sk_" + "live_", "abcd" * 6), ("xo" + "xb-", "1-1-" + "a" * 24), ("github" + "_pat_", "B" * 82)),
+    ],
+)
+def test_a_made_up_key_behind_an_unmistakable_mark_is_removed_too(mark, tail):
+    assert redactor.text(f"use {mark}{tail} here").startswith("use [REDACTED:")
+    assert glance(mark + tail)
+    assert may_hold_secret(mark + tail)
+
+
+def test_words_and_filling_behind_a_mark_stay():
+    text = "set gh" + "p_" + "x" * 36 + " or sk-" + "ant-your-api-key-goes-here"
+    assert redactor.text(text) == text
+
+
 def test_look_alikes_stay_as_they_are():
     assert [text for text in LOOKALIKES if redactor.text(text) != text] == []
 

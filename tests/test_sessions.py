@@ -193,6 +193,14 @@ def test_a_resumed_session_is_known_by_its_new_process(home: Path, memory: Local
     assert session(memory, work, "one").pid == LIVE
 
 
+def test_a_session_that_only_looked_around_leaves_no_handoff(home: Path, memory: LocalMemory, work: Path) -> None:
+    Player(home, work, "one").start().works().ends()
+    Player(home, work, "two", ago=100).start().runs("ls").ends()
+    assert memory.ingest().sessions_closed == 2
+    assert session(memory, work, "two").page
+    assert [one.summary[:17] for one in memory.handoffs(scope(work), every=True)] == ["Please mend the p"]
+
+
 def go_on(home: Path, memory: LocalMemory, work: Path, session: str) -> Player:
     """A session that is shown the waiting handoff and told no more than to continue."""
     waiting = memory.handoffs(scope(work))[0]

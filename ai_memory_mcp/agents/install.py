@@ -181,12 +181,13 @@ def _state(spec: AgentSpec, part: Part, target: Target, launch: Launch, errors: 
         return "unsupported"
     try:
         draft = Draft(_text(path.read_bytes() if path.exists() else None))
-        if not is_wired(draft.text, spec, part, launch):
-            return "missing"
-        wire(draft, spec, part, launch)
+        ours = is_wired(draft.text, spec, part, launch)
+        wire(draft, spec, part, launch)  # says also of a file without us whether it can be read at all
     except (InstallError, OSError) as error:
         errors.append(f"{path}: {error}")
         return "broken"
+    if not ours:
+        return "missing"
     return "outdated" if draft.notes else "wired"
 
 

@@ -176,7 +176,7 @@ def _handoff_command(add: Add) -> None:
         "action", nargs="?", default="list", choices=("list", "get", "leave", "accept", "close"), help="default: list"
     )
     handoff.add_argument("id", nargs="?", help="get, accept and close: which one (its first 6 characters will do)")
-    handoff.add_argument("--all", action="store_true", help="list: also those taken, closed, superseded, expired")
+    handoff.add_argument("--all", action="store_true", help="list: also those superseded or expired")
     handoff.add_argument("--summary", help="leave: where things stand (or on standard input)")
     handoff.add_argument("--to", default="any", help="leave: only for this agent")
     for name in ("next-step", "open-question", "failed-approach", "decision", "file-touched"):

@@ -106,11 +106,14 @@ def sessions(found: Sequence[Session]) -> None:
         out("no sessions yet")
 
 
-def handoffs(found: Sequence[Handoff]) -> None:
-    """Print handoffs with everything they say."""
+def handoffs(found: Sequence[Handoff], *, brief: bool = False) -> None:
+    """Print handoffs with everything they say; with `brief` only a line of those that no longer wait."""
     for one in found:
         about = f"{one.state}, from {one.from_agent or '?'} to {one.to_agent}, {ago(one.created)}"
         out(f"{styled(one.id[:8], 'bold')}  {styled(safe(about), 'dim')}")
+        if brief and one.state not in ("open", "offered"):
+            out(f"  {safe(one.summary.partition(chr(10))[0])}\n")
+            continue
         out(safe(one.summary))
         for name in ("next_steps", "open_questions", "failed_approaches", "decisions", "files_touched"):
             items: tuple[str, ...] = getattr(one, name)
@@ -120,7 +123,7 @@ def handoffs(found: Sequence[Handoff]) -> None:
                     out(f"  - {safe(item)}")
         out()
     if not found:
-        out("no handoff is waiting")
+        out("no handoff is waiting" if not brief else "no handoffs yet")
 
 
 def projects(found: Sequence[Project]) -> None:

@@ -81,12 +81,16 @@ def recent(args: argparse.Namespace) -> int:
     return 0
 
 
+_OUTDATED = ("superseded", "expired")  # nobody was told these and nobody will be
+
+
 def handoff(args: argparse.Namespace) -> int:
     """List, leave, accept or close handoffs."""
     with opened() as memory:
         here = scope(args)
         if args.action == "list":
-            found = memory.handoffs(here, every=args.all)
+            every = memory.handoffs(here, every=True)
+            found = tuple(one for one in every if args.all or one.state not in _OUTDATED)
         elif args.action == "get":
             found = _one_handoff(memory.handoffs(here, every=bool(args.id)), args.id)
         elif args.action == "leave":
@@ -107,7 +111,7 @@ def handoff(args: argparse.Namespace) -> int:
             if not args.id:
                 raise InputError("say which one: handoff close ID")
             found = (memory.close_handoff(here, args.id),)
-    render.as_json({"handoffs": found}) if args.json else render.handoffs(found)
+    render.as_json({"handoffs": found}) if args.json else render.handoffs(found, brief=args.action == "list")
     return 0
 
 

@@ -71,7 +71,7 @@ def setup(args: argparse.Namespace) -> int:
     trusted = _trust(args, machine, codex) if done is not None else {}
     if args.json:
         render.as_json({"agents": [spec.name for spec in specs], **_told(plan, done), "trust": trusted})
-    elif done is not None:
+    elif done is not None and not _errors(plan, done):
         render.out("Done. Start an agent in a project; what it does is remembered from now on.")
         render.out("`ai-memory-mcp doctor` checks the wiring, `ai-memory-mcp uninstall` takes it out again.")
     return _code(plan, done)
@@ -180,12 +180,14 @@ def _show(plan: Plan) -> None:
 
 
 def _agreed(question: str) -> bool:
-    """Ask on the terminal; without one the answer is given by --yes only."""
-    if not sys.stdin.isatty():
-        raise InputError("there is no terminal to ask on; look at the plan above and add --yes")
-    sys.stdout.write(f"{question} [y/N] ")
-    sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    """Ask on the terminal, or whoever writes to standard input. Raises InputError when nobody does."""
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer:
+        sys.stderr.write("\n")
+        raise InputError("nobody answers on standard input; look at the plan above and add --yes")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _trust(args: argparse.Namespace, machine: Machine, specs: Sequence[AgentSpec]) -> dict[str, Any]:
