@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import registry, reindex, sessions
-from ai_memory_mcp.agents.spec import AgentSpec, all_specs, pick
+from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, all_specs, pick
 from ai_memory_mcp.errors import ProjectError, StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows
@@ -180,6 +180,9 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
         batch.aside.append((entry, reason))
         return False
     spec = spec_of(event.agent)
+    if SERVER_KEY in str(pick(event.payload, spec.fields.get("tool", ()))):
+        _not_stored(batch, event.id, "filtered", place.project.id, "memory's own tool: what it says is stored already")
+        return True
     row = _session(res, batch, event, spec, place)
     name = res.journal.name_of(row.project, row.id)
     if event.offered:

@@ -281,3 +281,15 @@ def test_filtered_events_are_counted_and_leave_no_words(home: Path, memory: Loca
     assert memory.status(scope(work)).capture.model_dump(exclude_defaults=True) == {"seen": 1, "filtered": 1}
     assert memory.sessions(scope(work)) == ()
     assert name in (home / "journal/unstored.jsonl").read_text()
+
+
+def test_calls_of_our_own_tools_are_no_observations(home: Path, memory: LocalMemory, work: Path) -> None:
+    """What memory answered is stored already: kept again, a search would find its own question first."""
+    player = Player(home, work, "one").start().prompt("What do we know of the parser?")
+    player.call("mcp__aimemory__memory_search", {"query": "parser"}, [{"type": "text", "text": "1. **The parser**"}])
+    player.ends()
+    report = memory.ingest()
+
+    assert (report.ingested, report.filtered) == (3, 1)
+    assert memory.status(Scope(cwd=str(work))).capture.filtered == 1
+    assert "memory_search" not in memory.read(Scope(cwd=str(work)), "one", observations=True).text

@@ -24,9 +24,9 @@ from ai_memory_mcp.agents.changes import (
     sha256,
 )
 from ai_memory_mcp.agents.jsonedit import EditError
-from ai_memory_mcp.agents.spec import AgentSpec
+from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec
 from ai_memory_mcp.agents.trustkeys import TRUST_TABLE, moved_trust_keys, own_trust_keys, unwire_trust
-from ai_memory_mcp.agents.wiring import SERVER_KEY, Draft, Launch, Part, is_wired, unwire, wire
+from ai_memory_mcp.agents.wiring import Draft, Launch, Part, is_wired, unwire, wire
 from ai_memory_mcp.errors import InstallError
 
 PARTS: tuple[Part, ...] = ("mcp", "hooks")

@@ -20,6 +20,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+SERVER_KEY = "aimemory"  # our MCP server in agents' settings; every agent builds its tool names from it
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

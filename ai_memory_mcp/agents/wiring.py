@@ -16,9 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ai_memory_mcp.agents import jsonedit, tomledit
 from ai_memory_mcp.agents.jsonedit import EditError
-from ai_memory_mcp.agents.spec import AgentSpec, EventSpec
+from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, EventSpec
 
-SERVER_KEY = "aimemory"
 Part = Literal["mcp", "hooks"]
 
 
