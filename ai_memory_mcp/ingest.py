@@ -84,9 +84,9 @@ class Places:
     def of(self, event: Event) -> Place:
         """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
         key = (event.root, event.marker)
-        if key not in self.found:
-            self.found[key] = self._look_up(event)
-        return self.found[key]
+        place = self.found.pop(key) if key in self.found else self._look_up(event)
+        self.found[key] = place  # the one seen last comes last
+        return place
 
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:
@@ -134,9 +134,11 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
     prepared = [(entry, _place(places, entry)) for entry in entries]
     with res.index.write() as db:
         batch = Batch(Ledger(db))
+        known = rows.known_events(db, [entry.id for entry in entries])
         for entry, place in prepared:
-            if not rows.knows_event(db, entry.id):
-                _take_one(res, batch, entry, place)
+            if entry.id not in known:
+                if _take_one(res, batch, entry, place):
+                    known.add(entry.id)
             elif (
                 entry.event
                 and isinstance(place, Place)
@@ -165,33 +167,35 @@ def _place(places: Places, entry: Entry) -> Place | str:
         return str(error)
 
 
-def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) -> None:
+def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) -> bool:
+    """Store one event. Returns False when it was set aside: it may be tried again."""
     event = entry.event
     if event and event.filtered:
         _not_stored(batch, entry.id, "filtered", "", event.filtered)
-        return
+        return True
     if event is None or isinstance(place, str):
         reason = (event.problem if event else "") or str(place)
         if not rows.is_aside(batch.ledger.db, entry.id):  # tried again in vain, or a crash came before it was moved
             _not_stored(batch, entry.id, "set_aside", "", reason)
         batch.aside.append((entry, reason))
-        return
+        return False
     spec = spec_of(event.agent)
     row = _session(res, batch, event, spec, place)
     name = res.journal.name_of(row.project, row.id)
     if event.offered:
         batch.write(name, _offer(event, row))
-        return
+        return True
     observation = observe(event, spec, row.id)
     if _double(batch, observation):
         _not_stored(batch, event.id, "duplicates", row.project)
-        return
+        return True
     if event.pid != row.pid:  # a resumed session runs in another process
         observation = observation.model_copy(update={"pid": event.pid})
     batch.observe(name, observation)
     batch.count("ingested")
     if observation.kind == "session-end":
         _end_everywhere(res, batch, event)
+    return True
 
 
 def _offer(event: Event, row: SessionRow) -> dict[str, Any]:
@@ -225,16 +229,14 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
     """
     native = _native(event, spec)
     natives = batch.ledger.natives(event.agent, native)
+    here = next((row for row in natives if row.project == place.project.id), None)
     homeless = place.identity.by in ("none", "folder")
     if natives and (_kind(event, spec) in _FOLLOWERS or event.offered or homeless):
-        exact = [row for row in natives if row.project == place.project.id]
-        return natives[0] if homeless or not exact else exact[0]
-    session_id = sessions.session_id(event.agent, native, place.project.id)
-    known = batch.ledger.session(session_id)
-    if known:
-        return known
+        return natives[0] if homeless or not here else here
+    if here:
+        return here
     row = SessionRow(
-        id=session_id,
+        id=sessions.session_id(event.agent, native, place.project.id),
         agent=event.agent,
         native_id=native,
         project=place.project.id,

@@ -23,6 +23,7 @@ class Ledger:
         self.db = db
         self._rows: dict[str, SessionRow | None] = {}
         self._changed: set[str] = set()
+        self._natives: dict[tuple[str, str], dict[str, None]] = {}  # ids of our sessions by the agent's own id
 
     def session(self, session_id: str) -> SessionRow | None:
         """Return a session as it is after what was applied so far."""
@@ -32,16 +33,22 @@ class Ledger:
 
     def natives(self, agent: str, native_id: str) -> list[SessionRow]:
         """Return the sessions with the agent's own id, the last active first."""
-        found = {row.id: row for row in rows.native_sessions(self.db, agent, native_id)}
-        found |= {
-            key: row for key, row in self._rows.items() if row and row.agent == agent and row.native_id == native_id
-        }
-        return sorted(found.values(), key=lambda row: row.last, reverse=True)
+        ids = self._natives.get((agent, native_id))
+        if ids is None:
+            stored = rows.native_sessions(self.db, agent, native_id)
+            self._rows |= {row.id: row for row in stored if row.id not in self._rows}
+            mine = (row for row in self._rows.values() if row and (row.agent, row.native_id) == (agent, native_id))
+            ids = self._natives[agent, native_id] = dict.fromkeys(row.id for row in (*stored, *mine))
+        found = [row for one in ids if (row := self._rows[one])]
+        return sorted(found, key=lambda row: row.last, reverse=True)
 
     def keep(self, row: SessionRow) -> None:
         """Note a changed session."""
         self._rows[row.id] = row
         self._changed.add(row.id)
+        natives = self._natives.get((row.agent, row.native_id))
+        if natives is not None:
+            natives[row.id] = None
 
     def flush(self) -> None:
         """Write the changed sessions."""

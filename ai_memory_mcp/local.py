@@ -1,13 +1,17 @@
-"""`LocalMemory`: Memory on the files of this machine. The one place where the parts are joined."""
+"""`LocalMemory`: Memory on the files of this machine. The one place where the parts are joined.
+
+What only changes something (ingest, settle, briefs) is imported where it is used: with their hundreds of patterns
+they cost a third of what a cold search takes.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ai_memory_mcp import brief as briefs
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp import ingest, pages, recall, registry, reindex, settle, writing
+from ai_memory_mcp import pages, recall, registry
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
@@ -32,8 +36,10 @@ from ai_memory_mcp.model import (
     Status,
 )
 from ai_memory_mcp.project import identify, workspace_id
-from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.redact import Redactor
 
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
 READ_EVENTS = 4_000  # events a read takes in itself (about 2 s); the next one goes on
@@ -53,6 +59,7 @@ class LocalMemory:
     def __init__(self, res: Resources) -> None:
         self.res = res
         self._touched: dict[str, Project] = {}
+        self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._trouble = ""  # why the last read could not be brought up to date
         private_dir(res.home)
 
@@ -74,6 +81,14 @@ class LocalMemory:
         """Read a page, a session or a handoff: of the project, else (none named) of any that has it."""
         resolved = self._fresh(scope)
         ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
+        found = self._read(resolved, scope, ref, observations, links)
+        if found is None and self._notice(resolved, always=True):  # a page that was put there a moment ago
+            found = self._read(resolved, scope, ref, observations, links)
+        if found is None:
+            raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+        return found
+
+    def _read(self, resolved: Resolved, scope: Scope, ref: str, observations: bool, links: bool) -> Document | None:
         with self.res.index.read() as db:
             known = rows.projects(db)
             here = self._reach(known, resolved, everywhere=False)
@@ -82,7 +97,7 @@ class LocalMemory:
                 found = self._document(db, project, ref, observations, links)
                 if found:
                     return found
-        raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+        return None
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         """The pages changed last, newest first."""
@@ -97,6 +112,8 @@ class LocalMemory:
 
     def brief(self, scope: Scope, *, agent: str = "") -> Brief:
         """What a session start would be told now; consumes nothing."""
+        from ai_memory_mcp import brief as briefs
+
         resolved = self._fresh(scope)
         project = resolved.project or registry.general(resolved.workspace)
         parts = briefs.compose_parts(self.res, project, now=_now())
@@ -124,9 +141,10 @@ class LocalMemory:
             counts = rows.counts(db, project.id if project else "")
             stored = rows.counts(db).observations
             unstored = rows.unstored_counts(db)
+            troubles = rows.troubles(db)
         waiting = self._handoffs(resolved, every=False)
         aside = list(self.res.spool.kept_aside())
-        problems = [*([self._trouble] if self._trouble else []), *settle.troubles(self.res)]
+        problems = [*([self._trouble] if self._trouble else []), *troubles]
         return Status(
             home=str(self.res.home),
             project={
@@ -147,14 +165,23 @@ class LocalMemory:
 
     def write(self, scope: Scope, draft: Draft) -> Page:
         """Create or replace a page, committed before this returns."""
-        project = self._own(scope)
-        page = writing.write(self.res, project, draft, self._redactor(), now=_now())
+        from ai_memory_mcp import writing
+
+        resolved, project = self._own(scope)
+        try:
+            page = writing.write(self.res, project, draft, self._redactor(), now=_now())
+        except NotFoundError:  # what it supersedes may have been put there a moment ago
+            if not self._notice(resolved, always=True):
+                raise
+            page = writing.write(self.res, project, draft, self._redactor(), now=_now())
         self._changed(project)
         return page
 
     def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
         """Leave a handoff by hand; it goes before automatic ones."""
-        project = self._own(scope)
+        from ai_memory_mcp import writing
+
+        _, project = self._own(scope)
         session = self._session_id(project, draft.from_agent, draft.from_session)
         draft = draft.model_copy(update={"from_session": session})
         made = writing.leave(self.res, project, draft, self._redactor(), now=_now())
@@ -163,6 +190,8 @@ class LocalMemory:
 
     def accept_handoff(self, scope: Scope, ref: str = "", *, by: str = "", agent: str = "") -> Handoff:
         """Take a waiting handoff. Exactly one caller succeeds."""
+        from ai_memory_mcp import settle
+
         one = self._waiting(scope, ref, agent)
         project = self._project(one.project)
         session = self._session_id(project, agent, by)
@@ -173,6 +202,8 @@ class LocalMemory:
 
     def close_handoff(self, scope: Scope, ref: str) -> Handoff:
         """Mark a handoff as done, so that it is offered no more."""
+        from ai_memory_mcp import settle
+
         one = self._waiting(scope, ref, "")
         project = self._project(one.project)
         closed = settle.finish(self.res, project, one.id, now=_now())
@@ -183,34 +214,50 @@ class LocalMemory:
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         """Turn spooled events into observations and settle what follows from them."""
+        from ai_memory_mcp import ingest
+
         self._ready()
+        self._took_in = True
         with ingest.lock(self.res, WRITE_WAIT):
-            return self._ingest()
+            return self._ingest(always=True)
 
     def tick(self) -> None:
         """Ingest what waits, if anything does and nobody else is at it; for long-lived processes between calls."""
         if self.res.spool.pending():
+            from ai_memory_mcp import ingest, settle
+
             try:
                 self._ready()
                 with ingest.lock(self.res, 0.0):
-                    self._ingest()
+                    self._ingest(always=True)
             except StorageError:
                 return
-            self.tidy()
+            settle.tidy(self.res, self._touched.values())
+            self._touched.clear()
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""
+        from ai_memory_mcp import ingest, reindex
+
         with ingest.lock(self.res, WRITE_WAIT):
             reindex.rebuild(self.res)
 
     def tidy(self) -> None:
-        """Do what was deferred: git's own index, packing, temporary files."""
-        settle.tidy(self.res, list(self._touched.values()))
+        """Do what was deferred and is quick: git's own index of a project of ordinary size. A large one has to wait
+        for the next ingest."""
+        from ai_memory_mcp import settle
+
+        settle.tidy(self.res, self._touched.values(), quick=True)
         self._touched.clear()
 
     def close(self) -> None:
         """Finish what was deferred."""
-        self.tidy()
+        if not self._touched and not self._took_in:
+            return
+        from ai_memory_mcp import settle
+
+        settle.tidy(self.res, self._touched.values(), quick=not self._took_in)
+        self._touched.clear()
 
     # --- inside
 
@@ -218,18 +265,22 @@ class LocalMemory:
         """Make sure that there is an index; build it from the files when it is missing or of another version."""
         if self.res.index.ready():
             return
+        from ai_memory_mcp import ingest, reindex
+
         with ingest.lock(self.res, WRITE_WAIT):
             if not self.res.index.ready():  # somebody else may have built it meanwhile
                 reindex.rebuild(self.res)
 
-    def _ingest(self, limit: int | None = None) -> IngestReport:
+    def _ingest(self, limit: int | None = None, *, always: bool = False) -> IngestReport:
+        from ai_memory_mcp import ingest, settle
+
         now = _now()
         report, places = ingest.drain(self.res, now=now, limit=limit)
-        done = settle.settle(self.res, places, now=now)
+        done = settle.settle(self.res, places, now=now, always=always)
         self._touched |= done.projects
         return report.model_copy(update={"sessions_closed": done.closed, "handoffs": done.handoffs})
 
-    def _fresh(self, scope: Scope | None) -> Resolved:
+    def _fresh(self, scope: Scope | None, *, notice: bool = True) -> Resolved:
         """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope.
 
         What hinders that (another ingest at work, a full disk) hinders no read: `status` tells it.
@@ -238,19 +289,29 @@ class LocalMemory:
         self._trouble = ""
         try:
             if self.res.spool.pending():
+                from ai_memory_mcp import ingest
+
                 with ingest.lock(self.res, READ_WAIT):
                     self._ingest(READ_EVENTS)
         except StorageError as error:
             self._trouble = str(error)
         resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
+        if notice:
+            self._notice(resolved)
+        return resolved
+
+    def _notice(self, resolved: Resolved, *, always: bool = False) -> bool:
+        """Index what was changed by hand in the project; a large one is not looked through at every call."""
+        project = resolved.project
         try:
-            project = resolved.project
-            is_there = project and self.res.wiki(project).folder.is_dir()
-            if project and is_there and pages.notice_edits(self.res, project, now=_now()):
+            if project is None or not self.res.wiki(project).folder.is_dir():
+                return False
+            if pages.notice_edits(self.res, project, now=_now(), always=always):
                 self._changed(project)
+                return True
         except StorageError as error:
             self._trouble = self._trouble or str(error)
-        return resolved
+        return False
 
     def _document(self, db: Connection, project: Project, ref: str, observations: bool, links: bool) -> Document | None:
         """Return the page or session of a project that `ref` names."""
@@ -275,9 +336,12 @@ class LocalMemory:
         first = handoffs.in_order(found)
         return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
 
-    def _own(self, scope: Scope) -> Project:
-        """Return the project to write to, made known if it is new; `general` where nothing resolves."""
-        resolved = self._fresh(scope)
+    def _own(self, scope: Scope) -> tuple[Resolved, Project]:
+        """Return the project to write to, made known if it is new; `general` where nothing resolves.
+
+        A write needs no look at the other pages: an edit by hand of the very page is seen by the commit.
+        """
+        resolved = self._fresh(scope, notice=False)
         with self.res.index.read() as db:
             known = rows.projects(db)
         if resolved.project is None:
@@ -285,10 +349,11 @@ class LocalMemory:
         elif resolved.by == "named":
             project = resolved.project
         else:
-            return registry.make_known(self.res, identify(scope.cwd, self.res.user_home), known, now=_now())
+            identity = identify(scope.cwd, self.res.user_home)
+            return resolved, registry.make_known(self.res, identity, known, now=_now())
         if project.id not in {one.id for one in known}:
             registry.record(self.res, project, now=_now())
-        return project
+        return resolved, project
 
     def _project(self, project_id: str) -> Project:
         with self.res.index.read() as db:
@@ -298,6 +363,8 @@ class LocalMemory:
         return found
 
     def _changed(self, project: Project) -> None:
+        from ai_memory_mcp import brief as briefs
+
         self._touched[project.id] = project
         briefs.render(self.res, project, now=_now())
 
@@ -333,6 +400,8 @@ class LocalMemory:
         return [project for project in known if project.workspace_id == workspace_id(resolved.workspace)]
 
     def _redactor(self) -> Redactor:
+        from ai_memory_mcp.redact import Redactor
+
         redact = self.res.config.redact
         return Redactor(extra=redact.patterns, allow=redact.allow)
 

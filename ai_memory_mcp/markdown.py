@@ -13,19 +13,18 @@ import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple, cast, get_args
-
-import yaml
+from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.model import Page, PageKind
+
+if TYPE_CHECKING:
+    import yaml
 
 Meta = dict[str, object]  # values are str, list or dict of these
 
 _MAX_FRONT_MATTER = 64 * 1024  # characters; a longer block is text that happens to begin with a rule
 _FENCED = re.compile(r"\A(\ufeff?)(---[ \t]*\r?\n)(.*?)(^---[ \t]*(?:\r?\n|\Z))", re.S | re.M)
-_LOADER: type = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_BROKEN = (yaml.YAMLError, ValueError, RecursionError)
 
 _FOLDER_KINDS: Mapping[str, PageKind] = {
     "sessions": "session",
@@ -98,15 +97,24 @@ def _is_prose(block: str) -> bool:
 
 
 def _load(block: str) -> tuple[Meta, str]:
+    import yaml  # not at the top: a search does without
+
     try:
-        loaded = yaml.load(block, _LOADER)
-    except _BROKEN as error:
+        loaded = yaml.load(block, _loader())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         return {}, "The front matter is not valid YAML: " + " ".join(str(error).split())[:300]
     if loaded is None or loaded == "":
         return {}, ""
     if not isinstance(loaded, dict):
         return {}, "The front matter is not a list of `key: value` lines."
     return {str(key): value for key, value in loaded.items()}, ""
+
+
+def _loader() -> type:
+    import yaml
+
+    found: type = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    return found
 
 
 class _Spot(NamedTuple):
@@ -142,9 +150,11 @@ def _replace(block: str, spot: _Spot, value: object) -> str:
 
 def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
+    import yaml
+
     try:
-        root = yaml.compose(block, _LOADER)
-    except _BROKEN:
+        root = yaml.compose(block, _loader())
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None
     if root is None:
         return []
@@ -162,7 +172,9 @@ def _spots(block: str) -> list[_Spot] | None:
 
 def _end(block: str, node: yaml.Node) -> int:
     """The index just behind a value, without the blank lines and comments that follow it."""
-    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+    from yaml import CollectionNode
+
+    if isinstance(node, CollectionNode) and not node.flow_style and node.value:
         last = node.value[-1]
         children = last if isinstance(last, tuple) else (last,)
         return max(_end(block, child) for child in children)

@@ -28,10 +28,14 @@ _CJK = (
     "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )
 _CJK_RUN = re.compile(f"[{_CJK}]+")
-_CJK_WORD = re.compile(rf"\w*[{_CJK}]\w*")
+_CJK_WORD = re.compile(rf"[\w{_CJK}]+")
 _WORD = re.compile(r"\w+", re.UNICODE)
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
-_MIXED = re.compile(r"\b(?=\w*[a-z][A-Z]|\w*[A-Za-z]\d|\w*\d[A-Za-z]|\w*[A-Z]{2}[a-z])\w{3,80}\b")
+_MIXED = re.compile(r"[a-z][A-Z]|[A-Za-z]\d|\d[A-Za-z]|[A-Z]{2}[a-z]")
+_CLASSES = bytes(  # of ASCII characters: a, A, 0 or a space
+    97 if 97 <= char <= 122 else 65 if 65 <= char <= 90 else 48 if 48 <= char <= 57 else 32 for char in range(256)
+)
+_JOINTS = (b"aA", b"a0", b"A0", b"0a", b"0A", b"AAa")  # what _MIXED finds, once letters and digits are told as classes
 _FILTER = re.compile(r"(?:^|(?<=\s))(kind|agent|before|after|path):(\"[^\"]+\"|\S+)")
 _PHRASE = re.compile(r'"([^"]+)"')
 OBSERVATIONS = ("observation", "observations")  # how a question asks for observations of any kind
@@ -60,13 +64,28 @@ class Question:
 def extra_terms(text: str) -> str:
     """Return the terms that the tokenizer would miss, space separated: parts of mixed names, CJK pairs."""
     found: list[str] = []
-    for name in _MIXED.findall(text):
+    for name in _mixed_names(text):
         found += [part.lower() for part in _PARTS.findall(name) if part != name]
-    for word in _CJK_WORD.findall(text):
+    for word in _cjk_words(text):
         found += _CJK_RUN.sub(" ", word).lower().split()
         for run in _CJK_RUN.findall(word):
             found += [*pairs(run), run[-1]]  # with the last one, each character begins a term: see `_term`
     return " ".join(dict.fromkeys(found))
+
+
+def _mixed_names(text: str) -> list[str]:
+    """Return the words with parts. Most texts have none, and a glance at the bytes tells that in no time."""
+    if text.isascii():
+        classes = text.encode().translate(_CLASSES)
+        if not any(joint in classes for joint in _JOINTS):
+            return []
+    return [word for word in dict.fromkeys(_WORD.findall(text)) if 3 <= len(word) <= 80 and _MIXED.search(word)]
+
+
+def _cjk_words(text: str) -> list[str]:
+    if text.isascii() or not _CJK_RUN.search(text):
+        return []
+    return [word for word in _CJK_WORD.findall(text) if _CJK_RUN.search(word)]
 
 
 def pairs(run: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from ai_memory_mcp import markdown, pages, sessions
+from ai_memory_mcp import markdown, pages
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
@@ -98,6 +98,8 @@ def read_page(res: Resources, db: Db, project: Project, path: str, *, links: boo
 
 def read_session(res: Resources, row: SessionRow, project: Project, *, observations: bool) -> Document:
     """Return a session: its page when it has one, and its observations when asked or when there is no page."""
+    from ai_memory_mcp import sessions  # not at the top: it brings all that compiles sessions, 50 ms
+
     text = ""
     page: Page | None = None
     if row.page:

@@ -7,7 +7,7 @@ killed is made up for by the next one. The caller holds the ingest lock.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -23,7 +23,6 @@ from ai_memory_mcp.model import Handoff, Project
 from ai_memory_mcp.resources import Resources
 
 LOCK_WAIT = 10.0
-TROUBLE = "trouble:"  # + project id: why a project could not be settled
 
 
 @dataclass
@@ -35,51 +34,48 @@ class Settled:
     projects: dict[str, Project] = field(default_factory=dict)
 
 
-def settle(res: Resources, places: Iterable[Place], *, now: datetime) -> Settled:
+def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bool = True) -> Settled:
     """Accept, close and expire what is due; then render the briefs of the projects that changed.
 
     A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
-    sessions stay unsettled for the next run, and `troubles` says why.
+    sessions stay unsettled for the next run, and `rows.troubles` says why. The place seen last comes first: a session
+    start may be waiting for its brief. With `always` the projects of these places are looked through for edits by
+    hand whatever their size.
     """
     done = Settled(projects={place.project.id: place.project for place in places})
     with res.index.read() as db:
         open_rows = rows.unsettled(db)
         known = {project.id: project for project in rows.projects(db)}
-        failed = rows.metas(db, TROUBLE)
+        failed = rows.metas(db, rows.TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
-    for project in known.values():
+    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
+    seen = {place.project.id: number for number, place in enumerate(places)}
+    for project in sorted(known.values(), key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
-            error = _settle_project(res, project, open_rows, done, now)
+            error = _settle_project(res, project, open_rows, done, now, always=always and project.id in seen)
             if error != failed.get(project.id, ""):
                 _note_trouble(res, project, error)
-    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
-    for project in done.projects.values():
-        brief.render(res, project, now=now)
+            if project.id in done.projects:
+                brief.render(res, project, now=now)
     return done
-
-
-def troubles(res: Resources) -> list[str]:
-    """Say which projects could not be settled, and why."""
-    with res.index.read() as db:
-        failed = rows.metas(db, TROUBLE)
-        known = {project.id: project.name for project in rows.projects(db)}
-    return [f"{known.get(project_id, project_id)}: {error}" for project_id, error in failed.items()]
 
 
 def _note_trouble(res: Resources, project: Project, error: str) -> None:
     with res.index.write() as db:
         if error:
-            rows.set_meta(db, TROUBLE + project.id, error)
+            rows.set_meta(db, rows.TROUBLE + project.id, error)
         else:
-            rows.drop_meta(db, TROUBLE + project.id)
+            rows.drop_meta(db, rows.TROUBLE + project.id)
 
 
-def _settle_project(res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime) -> str:
+def _settle_project(
+    res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime, *, always: bool
+) -> str:
     """Settle one project; returns why it could not be, '' when all is well."""
     mine = [row for row in open_rows if row.project == project.id]
     try:
         with handoff_lock(res, project):
-            edits = pages.notice_edits(res, project, now=now)
+            edits = pages.notice_edits(res, project, now=now, always=always)
         if edits or not brief.is_rendered(res, project):
             done.projects[project.id] = project
         _accept_offers(res, project, mine, done)
@@ -211,11 +207,14 @@ def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, 
     return changes
 
 
-def tidy(res: Resources, projects: Iterable[Project]) -> None:
-    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping."""
+def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) -> None:
+    """What can wait until nobody waits: git's own index (also where a crash left it behind), packing, sweeping.
+
+    With `quick` the git index of a large project is left to the next run.
+    """
     for workspace_id, project_id in res.wiki_folders():
         with suppress(StorageError):  # busy: the next run does it
-            res.wiki_at(workspace_id, project_id).refresh_git_index()
+            res.wiki_at(workspace_id, project_id).refresh_git_index(quick=quick)
     for project in projects:
         with suppress(StorageError):
             res.wiki(project).pack_if_many()

@@ -91,7 +91,7 @@ def test_what_is_set_aside_counts_until_it_is_stored(index: Index) -> None:
     with index.write() as db:
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.is_aside(db, "a")
-        assert not rows.knows_event(db, "a")
+        assert rows.known_events(db, ["a"]) == set()
         rows.put_observation(db, "p", Observation(id="a", session="s", at=AT, kind="stop"), seq=0, real=False)
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.unstored_counts(db) == {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from playing import Player, repository
 
+from ai_memory_mcp import pages, wiki
 from ai_memory_mcp.errors import NotFoundError, ProjectError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
@@ -113,3 +116,110 @@ def test_plain_folders_are_projects_of_their_own(own_home: Path, memory: LocalMe
 
     assert [project.name for project in memory.projects()] == ["one", "two"]
     assert not Path("ai-memory-project").exists()
+
+
+def wiki_folder(memory: LocalMemory) -> Path:
+    (project,) = memory.projects()
+    return memory.res.wiki(project).folder
+
+
+def put(folder: Path, name: str, text: str) -> None:
+    """What an editor does."""
+    (folder / name).write_text(f"---\ntitle: {Path(name).stem}\n---\n{text}\n")
+
+
+def git_status(folder: Path) -> str:
+    return subprocess.run(
+        ["git", "status", "--porcelain"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project of three pages counts as a large one."""
+    monkeypatch.setattr(pages, "ORDINARY", 2)
+    monkeypatch.setattr(pages, "SHARE", 1e9)
+    monkeypatch.setattr(wiki, "_QUICK_INDEX", 10)
+
+
+def test_a_page_edited_by_hand_is_found_by_the_next_search(memory: LocalMemory, work: Path) -> None:
+    memory.write(scope(work), Draft(title="A note", body="okapi"))
+    folder = wiki_folder(memory)
+    for word in ("quokka", "numbat", "kakapo"):
+        put(folder, "notes/by-hand.md", word)
+        assert [hit.title for hit in memory.search(scope(work), Query(text=word)).hits] == ["by-hand"]
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_project_is_looked_through_now_and_then_and_by_ingest(memory: LocalMemory, work: Path) -> None:
+    for title in ("One", "Two", "Three"):
+        memory.write(scope(work), Draft(title=title, body="okapi"))
+    folder = wiki_folder(memory)
+    ask = Query(text="quokka")
+    assert memory.search(scope(work), ask).hits == ()  # this one looked
+    put(folder, "notes/by-hand.md", "quokka")
+    assert memory.search(scope(work), ask).hits == ()
+
+    Player(memory.res.home, work, "one").start()
+    memory.ingest()
+    assert [hit.title for hit in memory.search(scope(work), ask).hits] == ["by-hand"]
+
+
+@pytest.mark.usefixtures("large")
+def test_reading_and_superseding_see_what_was_put_there_just_now(memory: LocalMemory, work: Path) -> None:
+    for title in ("One", "Two", "Three"):
+        memory.write(scope(work), Draft(title=title, body="okapi"))
+    folder = wiki_folder(memory)
+    memory.recent(scope(work))
+
+    put(folder, "notes/one.md", "changed")
+    assert "changed" in memory.read(scope(work), "notes/one.md").text
+    put(folder, "notes/new.md", "fresh")
+    assert "fresh" in memory.read(scope(work), "notes/new.md").text
+    put(folder, "notes/old.md", "old")
+    memory.write(scope(work), Draft(title="Better", body="text", supersedes=("notes/old.md",)))
+    assert "superseded_by: notes/better.md" in (folder / "notes/old.md").read_text()
+
+
+@pytest.mark.usefixtures("large")
+def test_what_was_edited_by_hand_is_kept_when_the_page_is_written(memory: LocalMemory, work: Path) -> None:
+    for title in ("One", "Two", "Three"):
+        memory.write(scope(work), Draft(title=title, body="okapi"))
+    folder = wiki_folder(memory)
+    put(folder, "notes/one.md", "a thought of mine")
+    memory.write(scope(work), Draft(title="One", body="replaced"))
+    project = memory.projects()[0]
+    older = memory.res.wiki(project).log("notes/one.md")[1]
+    assert b"a thought of mine" in memory.res.wiki(project).read_at("notes/one.md", older.id)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_git_status_is_clean_after_a_write_or_after_the_next_ingest(
+    memory: LocalMemory, work: Path, is_large: bool, request: pytest.FixtureRequest
+) -> None:
+    if is_large:
+        request.getfixturevalue("large")
+    memory.write(scope(work), Draft(title="A note", body="okapi"))
+    memory.close()
+    folder = wiki_folder(memory)
+    assert bool(git_status(folder)) is is_large
+
+    memory.ingest()
+    memory.close()
+    assert git_status(folder) == ""
+
+
+def test_a_wrong_note_of_the_last_look_is_no_obstacle(
+    memory: LocalMemory, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "ORDINARY", 0)
+    memory.write(scope(work), Draft(title="A note", body="okapi"))
+    folder = wiki_folder(memory)
+    memory.recent(scope(work))
+    (note,) = (memory.res.home / "brief").glob("scan-*.json")
+    for text in ("", "[]", '{"at": 32503680000, "seconds": 1e6}'):  # from a clock that was ahead
+        note.write_text(text)
+        word = f"word{len(text)}"
+        put(folder, "notes/by-hand.md", word)
+        os.utime(folder / "notes/by-hand.md", (len(text), len(text)))
+        assert memory.search(scope(work), Query(text=word)).hits

@@ -173,3 +173,17 @@ def test_a_page_that_vanished_is_no_deletion(home: Path, memory: LocalMemory, wo
     assert memory.search(scope(work), Query(text="quokka")).hits == ()
     tree = subprocess.run(["git", "-C", str(wiki), "ls-tree", "-r", "HEAD"], capture_output=True, check=True).stdout
     assert page.path.encode() in tree
+
+
+def test_the_project_where_a_session_started_last_is_settled_first(
+    home: Path, memory: LocalMemory, own_home: Path
+) -> None:
+    folders = [repository(own_home / name) for name in ("one", "two", "three")]
+    for folder in folders:
+        memory.write(scope(folder), Draft(title="A note", body="text"))
+    for folder, ago in zip((*folders, folders[1]), (400, 300, 200, 100), strict=True):
+        Player(home, folder, f"{folder.name}-{ago}", ago=ago).start()
+    memory.ingest()
+
+    briefs = {project.name: home / "brief" / f"{project.id}.json" for project in memory.projects()}
+    assert sorted(briefs, key=lambda name: briefs[name].stat().st_mtime_ns) == ["two", "three", "one"]

@@ -11,6 +11,7 @@ from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Ses
 from ai_memory_mcp.ranking import extra_terms, scope_token
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
+TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
 
 
 class SessionRow(Session):
@@ -52,6 +53,12 @@ def metas(db: sqlite3.Connection, prefix: str) -> dict[str, str]:
     """Return the facts whose key begins with `prefix`, without it."""
     rows = db.execute("SELECT key, value FROM meta WHERE substr(key, 1, ?) = ? ORDER BY key", (len(prefix), prefix))
     return {row["key"][len(prefix) :]: row["value"] for row in rows}
+
+
+def troubles(db: sqlite3.Connection) -> list[str]:
+    """Say which projects could not be settled, and why."""
+    known = {project.id: project.name for project in projects(db)}
+    return [f"{known.get(project_id, project_id)}: {error}" for project_id, error in metas(db, TROUBLE).items()]
 
 
 # --- projects
@@ -174,13 +181,18 @@ def put_observation(db: sqlite3.Connection, project_id: str, observation: Observ
     return done.rowcount > 0
 
 
-def knows_event(db: sqlite3.Connection, event_id: str) -> bool:
-    """Tell whether an event was already taken in. One that was set aside was not: it may be tried again."""
-    sql = (
-        "SELECT 1 FROM observations WHERE id = ? UNION ALL SELECT 1 FROM offers WHERE id = ?"
-        " UNION ALL SELECT 1 FROM unstored WHERE id = ? AND why <> 'set_aside'"
-    )
-    return db.execute(sql, (event_id, event_id, event_id)).fetchone() is not None
+def known_events(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these events were already taken in. One that was set aside was not: it may be tried again."""
+    found: set[str] = set()
+    for start in range(0, len(ids), 500):
+        some = ids[start : start + 500]
+        marks = ",".join("?" * len(some))
+        sql = (
+            f"SELECT id FROM observations WHERE id IN ({marks}) UNION ALL SELECT id FROM offers WHERE id IN ({marks})"
+            f" UNION ALL SELECT id FROM unstored WHERE id IN ({marks}) AND why <> 'set_aside'"
+        )
+        found.update(row["id"] for row in db.execute(sql, (*some, *some, *some)))
+    return found
 
 
 def times_of_key(db: sqlite3.Connection, session_id: str, key: str) -> list[int]:
@@ -311,16 +323,20 @@ def find_pages(db: sqlite3.Connection, ref: str, project_id: str) -> list[tuple[
 def recent_pages(
     db: sqlite3.Connection, project_ids: Sequence[str], kinds: Sequence[str], limit: int
 ) -> list[tuple[str, str]]:
-    """Return (project, path) of the pages changed last."""
-    marks = ",".join("?" * len(project_ids))
-    kind_marks = ",".join("?" * len(kinds))
-    wanted = f"AND kind IN ({kind_marks})" if kinds else "AND kind NOT IN ('project', 'index', 'lint')"
-    rows = db.execute(
-        f"SELECT project, path FROM pages WHERE project IN ({marks}) AND status = 'current' {wanted}"
-        " ORDER BY updated DESC, path LIMIT ?",
-        (*project_ids, *kinds, limit),
-    )
-    return [(row["project"], row["path"]) for row in rows]
+    """Return (project, path) of the pages changed last: of these kinds, one short walk of the index for each."""
+    named: list[tuple[str, tuple[str, ...]]] = [("AND kind = ?", (kind,)) for kind in kinds]
+    wanted = named or [("AND kind NOT IN ('project', 'index', 'lint')", ())]
+    found = [
+        (-row["updated"], row["path"], project_id)
+        for project_id in project_ids
+        for condition, args in wanted
+        for row in db.execute(
+            f"SELECT path, updated FROM pages WHERE project = ? AND status = 'current' {condition}"
+            " ORDER BY updated DESC, path LIMIT ?",
+            (project_id, *args, limit),
+        )
+    ]
+    return [(project_id, path) for _, path, project_id in sorted(found)[:limit]]
 
 
 def page_record(db: sqlite3.Connection, project_id: str, path: str) -> Page | None:
