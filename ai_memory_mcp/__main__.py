@@ -10,7 +10,7 @@ def main() -> int:
         from ai_memory_mcp.server.stdio import serve_main
 
         return serve_main(sys.argv[2:])
-    if command == "emit" and not {"-h", "--help"} & set(sys.argv):
+    if command == "emit":
         from ai_memory_mcp.emit import main as emit_main
 
         return emit_main(sys.argv[2:])

@@ -22,7 +22,6 @@ FAILURES_LIMIT = 12
 RUNS_LIMIT = 10
 COMMAND_LIMIT = 140  # characters of a command shown
 REMEDY_FILES = 4
-TODO_LIMIT = 300
 
 
 class Call(NamedTuple):

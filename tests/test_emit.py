@@ -47,7 +47,9 @@ def test_agent_and_event_may_be_named_by_options(hook):
 
 
 def test_help_is_for_people(hook):
-    assert hook.emit(b"", "--help", command=hook.module(), quiet=False).startswith("usage: ai-memory-mcp emit")
+    usage = hook.emit(b"", "--help", command=hook.module(), quiet=False)
+    assert usage.startswith("usage: ai-memory-mcp emit")
+    assert "--project" not in usage, "options that mean nothing to it"
     assert not (hook.home / "spool").exists()
 
 
