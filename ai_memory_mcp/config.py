@@ -6,7 +6,6 @@ The one reader of the environment (beside `emit`).
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -92,33 +91,13 @@ class BriefConfig(_Section):
 
 
 class Config(_Section):
-    """All settings, checked. The descriptions of the keys are their reference: `default_config` renders them."""
+    """All settings, checked. The README explains every key."""
 
     capture: CaptureConfig = CaptureConfig()
     redact: RedactConfig = RedactConfig()
     session: SessionConfig = SessionConfig()
     handoff: HandoffConfig = HandoffConfig()
     brief: BriefConfig = BriefConfig()
-
-
-def default_config() -> str:
-    """Return a `config.toml` that explains every key and changes nothing: each value stands there as a comment."""
-    parts = [
-        "# Settings of ai-memory-mcp. Each value below is the default; remove the # before one to change it.",
-        "# Each key is also an environment variable, which goes before this file: AI_MEMORY_CAPTURE__MAX_TEXT=8192",
-    ]
-    for name, section in Config().model_dump(mode="json").items():
-        model = type(getattr(Config(), name))
-        parts += ["", *_comment(model.__doc__ or ""), f"[{name}]"]
-        for key, value in section.items():
-            parts += [*_comment(model.model_fields[key].description or ""), f"# {key} = {json.dumps(value)}"]
-    return "\n".join(parts) + "\n"
-
-
-def _comment(text: str) -> list[str]:
-    import textwrap  # not on the way of every start
-
-    return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
 
 def environment() -> dict[str, str]:

@@ -33,7 +33,6 @@ FIELD_LIMIT = 400  # characters of one entry of a handoff's list
 FIELD_ITEMS = 12  # entries of a handoff's list
 TITLE_LIMIT = 80
 GOAL_LIMIT = 4_000
-MESSAGE_LIMIT = 4_000
 OUTCOME_LIMIT = 900
 REMARK = 200  # characters below which a closing message may be a remark on the one before
 DONE_ITEM_LIMIT = 500
@@ -79,7 +78,6 @@ def digest(session: Session, observations: Sequence[Observation]) -> Digest:
         runs=ran,
         open_questions=distinct(_open_questions(last, open_turn), FIELD_ITEMS),
         next_steps=distinct(_next_steps(observations, last, open_turn, todos, ran, recaps), FIELD_ITEMS),
-        last_message=clip(last, MESSAGE_LIMIT),
         summaries=len(recaps),
         interrupted=bool(open_turn),
         minutes=_minutes(observations),

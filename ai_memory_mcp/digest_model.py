@@ -64,7 +64,6 @@ class Digest(Value):
     runs: tuple[Run, ...] = ()
     open_questions: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()
-    last_message: str = ""
     summaries: int = 0
     interrupted: bool = False
     minutes: int = 0

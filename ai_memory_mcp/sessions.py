@@ -28,6 +28,7 @@ from ai_memory_mcp.project import NAMESPACE
 from ai_memory_mcp.resources import Resources
 
 _CONTINUED = " (continued)"
+_STILL_OPEN = "Still open from the handoff before"
 _WORK = ("post-tool", "tool-failure", "pre-tool")
 _LIFECYCLE = ("session-start", "session-end", "notification", "pre-compact", "other")  # they add nothing to hand over
 
@@ -201,7 +202,8 @@ def _carried_over(made: Handoff, old: Handoff) -> Handoff:
     merged = {
         name: tuple(dict.fromkeys((*getattr(made, name), *getattr(old, name))))[:12] for name in handoffs.SECTIONS
     }
-    summary = f"{made.summary}\n\nStill open from the handoff before ({old.path}): {old.summary}"
+    before = old.summary.partition(_STILL_OPEN)[0].strip()  # one step back is enough: that one links to its own
+    summary = f"{made.summary}\n\n{_STILL_OPEN} ({old.path}): {before}"
     return made.model_copy(update={**merged, "summary": summary[:2000]})
 
 

@@ -60,7 +60,6 @@ class HooksSpec(_Part):
     project: str = ""
     table: tuple[str, ...]
     group: dict[str, Any]
-    timeout_unit: Literal["s", "ms"] = "s"
     trust: str = ""
     trust_file: str = ""
 

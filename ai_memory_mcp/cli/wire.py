@@ -172,7 +172,8 @@ def _show(plan: Plan) -> None:
         render.out(line)
     for change in plan.changes:
         render.out(render.styled(f"{change.path}: {', '.join(change.summary)}", "bold"))
-        render.out(render.coloured_diff(changes.diff(change)))
+        if change.after is not None:  # of a file that goes, its name says enough
+            render.out(render.coloured_diff(changes.diff(change)))
     for error in plan.errors:
         render.warn(f"ai-memory-mcp: {error}")
     if not (plan.already or plan.changes or plan.errors):
