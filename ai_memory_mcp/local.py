@@ -6,6 +6,7 @@ they cost a third of what a cold search takes.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
 READ_EVENTS = 4_000  # events a read takes in itself (about 2 s); the next one goes on
 WRITE_WAIT = 30.0
+_ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]*")
 
 
 def open_local(home: Path | None = None) -> LocalMemory:
@@ -78,7 +80,7 @@ class LocalMemory:
             return recall.answer(db, projects, query, resolved.project)
 
     def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
-        """Read a page, a session or a handoff: of the project, else (none named) of any that has it."""
+        """Read a page, a session or a handoff of the project; by id (none named) of any that has it."""
         resolved = self._fresh(scope)
         ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
         found = self._read(resolved, scope, ref, observations, links)
@@ -92,7 +94,9 @@ class LocalMemory:
         with self.res.index.read() as db:
             known = rows.projects(db)
             here = self._reach(known, resolved, everywhere=False)
-            others = [] if scope.project or scope.workspace else [one for one in known if one not in here]
+            # a path or title may stand in any project: elsewhere only an id says surely what is meant
+            elsewhere = not scope.project and not scope.workspace and _ID.fullmatch(ref)
+            others = [one for one in known if one not in here] if elsewhere else []
             for project in [*here, *others]:
                 found = self._document(db, project, ref, observations, links)
                 if found:

@@ -64,7 +64,7 @@ def test_a_named_project_that_does_not_exist_is_an_error(memory: LocalMemory, wo
 
 def test_a_named_project_wins_over_the_folder(memory: LocalMemory, work: Path, own_home: Path) -> None:
     other = repository(own_home / "other")
-    memory.write(scope(other), Draft(title="Elsewhere", body="okapi"))
+    page = memory.write(scope(other), Draft(title="Elsewhere", body="okapi"))
     named = Scope(cwd=str(work), project="other")
     assert memory.search(named, Query(text="okapi")).project == "other"
     memory.write(named, Draft(title="More", body="quokka"))
@@ -72,7 +72,9 @@ def test_a_named_project_wins_over_the_folder(memory: LocalMemory, work: Path, o
     memory.write(scope(work), Draft(title="Here", body="numbat"))
     with pytest.raises(NotFoundError):
         memory.read(named, "Here")
-    assert memory.read(scope(work), "Elsewhere").title == "Elsewhere"
+    assert memory.read(scope(work), page.id).title == "Elsewhere"
+    with pytest.raises(NotFoundError):
+        memory.read(scope(work), "Elsewhere")  # another project's page never stands in for one of this
 
 
 def test_an_unknown_project_answers_and_stores_nothing(home: Path, memory: LocalMemory, work: Path) -> None:
