@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ai_memory_mcp.errors import StorageError
 
+STALE = 3600  # seconds; no write takes that long
 TEMPORARY = ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
 
 _REASONS = {
@@ -70,6 +71,14 @@ def write_atomic(
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def sweep(folder: Path, *, now: float) -> None:
+    """Remove unfinished files that killed writers left in a folder more than STALE seconds before `now`."""
+    for path in folder.glob(f".*{TEMPORARY}"):
+        with suppress(OSError):  # another process may sweep as well
+            if now - path.stat().st_mtime > STALE:
+                path.unlink()
 
 
 @contextmanager

@@ -292,7 +292,7 @@ class LocalMemory:
         self._ready()
         self._trouble = ""
         try:
-            if self.res.spool.pending():
+            if self.res.spool.pending() or self._behind():
                 from ai_memory_mcp import ingest
 
                 with ingest.lock(self.res, READ_WAIT):
@@ -303,6 +303,11 @@ class LocalMemory:
         if notice:
             self._notice(resolved)
         return resolved
+
+    def _behind(self) -> bool:
+        """Tell whether another process has taken events in and not settled them yet (or died before it could)."""
+        with self.res.index.read() as db:
+            return rows.is_behind(db)
 
     def _notice(self, resolved: Resolved, *, always: bool = False) -> bool:
         """Index what was changed by hand in the project; a large one is not looked through at every call."""

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 from ai_memory_mcp import brief, handoff, markdown, pages, sessions
 from ai_memory_mcp.errors import ConflictError, NotFoundError, StorageError
-from ai_memory_mcp.files import locked
+from ai_memory_mcp.files import locked, sweep
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.ingest import Place
@@ -218,4 +218,5 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
     for project in projects:
         with suppress(StorageError):
             res.wiki(project).pack_if_many()
-    res.spool.sweep(datetime.now(timezone.utc).timestamp())
+    for folder in (res.spool.folder, res.spool.aside, res.home / "brief", res.home / "bin", res.home / "cache"):
+        sweep(folder, now=datetime.now(timezone.utc).timestamp())

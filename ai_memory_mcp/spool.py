@@ -18,8 +18,6 @@ from pydantic import ValidationError
 from ai_memory_mcp.files import private_dir, storage_error, write_atomic
 from ai_memory_mcp.model import Event
 
-STALE_TEMPORARY = 3600  # seconds after which an unfinished write of a killed emit is swept away
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -97,15 +95,6 @@ class Spool:
         """Yield (file name, reason) of the entries set aside."""
         for path in sorted(self.aside.glob("*.reason")):
             yield path.name.removesuffix(".reason"), path.read_text(encoding="utf-8", errors="replace").strip()
-
-    def sweep(self, now: float) -> None:
-        """Remove half-written files of emit processes that died long ago."""
-        for path in self.folder.glob(".*.tmp"):
-            try:
-                if now - path.stat().st_mtime > STALE_TEMPORARY:
-                    path.unlink(missing_ok=True)
-            except FileNotFoundError:
-                continue
 
     def _read(self, path: Path) -> Entry | None:
         try:

@@ -67,7 +67,7 @@ def outcome(home: Path) -> dict[str, Any]:
         path.parent.name + path.name: sorted(journal_ids(path)) for path in (home / "journal").rglob("*.jsonl")
     }
     told["pages"] = {path: text for path, text in pages(home).items() if not path.endswith("project.md")}
-    told["spool"] = sorted(path.name for path in (home / "spool").rglob("*"))
+    told["spool"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
     told["wikis"] = [git_problems(path.parent) for path in sorted((home / "wiki").glob("*/*/.git"))]
     return json.loads(json.dumps(told))  # type: ignore[no-any-return]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ai_memory_mcp.errors import StorageError
-from ai_memory_mcp.files import holder_file, locked, private_dir, storage_error, write_atomic
+from ai_memory_mcp.files import holder_file, locked, private_dir, storage_error, sweep, write_atomic
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 HOLD = """
@@ -132,3 +132,21 @@ def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
         raise RuntimeError
     with locked(tmp_path / "a.lock", timeout=1) as died:
         assert died is False
+
+
+def test_what_a_killed_writer_left_is_swept_away_after_an_hour(tmp_path: Path) -> None:
+    for name in (".old.tmp", "page.md"):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (0, 4000))
+
+    sweep(tmp_path, now=4000 + 3601)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.md"]
+
+
+def test_what_is_being_written_is_not_swept(tmp_path: Path) -> None:
+    (tmp_path / ".new.tmp").write_text("x")
+    sweep(tmp_path, now=(tmp_path / ".new.tmp").stat().st_mtime + 60)
+    sweep(tmp_path / "nowhere", now=0)
+
+    assert (tmp_path / ".new.tmp").exists()

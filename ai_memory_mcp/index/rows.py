@@ -143,6 +143,12 @@ def last_events(db: sqlite3.Connection) -> dict[str, datetime]:
     return {row["agent"]: datetime.fromtimestamp(row["at"] / 1000, timezone.utc) for row in rows}
 
 
+def is_behind(db: sqlite3.Connection) -> bool:
+    """Tell whether something that was taken in is not settled yet, but for projects that cannot be."""
+    sql = "SELECT 1 FROM sessions WHERE dirty = 1 AND ? || project NOT IN (SELECT key FROM meta) LIMIT 1"
+    return db.execute(sql, (TROUBLE,)).fetchone() is not None
+
+
 def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
     """Return the sessions that have something to settle or are open, oldest first."""
     rows = db.execute("SELECT record FROM sessions WHERE dirty = 1 OR state = 'open' ORDER BY last, id")
