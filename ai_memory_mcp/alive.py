@@ -40,8 +40,13 @@ def process_lives(pid: int) -> bool:
 def _stat(pid: int) -> "tuple[bytes, list[bytes]]":
     """Return the name of a process, and its state, parent … as Linux tells them; (b"", []) elsewhere."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            head, _, rest = (file.read(512) or b"").rpartition(b")")
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)  # `open` costs as much again as all of this
     except OSError:
         return b"", []
+    try:
+        head, _, rest = os.read(fd, 512).rpartition(b")")
+    except OSError:  # it has just ended
+        return b"", []
+    finally:
+        os.close(fd)
     return head.partition(b"(")[2], rest.split()

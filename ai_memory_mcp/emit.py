@@ -169,9 +169,8 @@ def entry_line(
 def put(home: str, name: str, data: bytes, wait: bool = True) -> None:
     """Write one spool entry: complete under its final name, or not there at all.
 
-    With `wait` it is on the disk before this returns. Without, it outlives every process and is on its way to the
-    disk: a machine that goes down in the next seconds may lose it, unless a later event was waited for (a journal
-    commits in order). Waiting costs 0.05 bare starts on an idle disk and 0.4 on a busy one.
+    With `wait` it is on the disk before this returns. Without, it outlives every process, but a machine that goes
+    down within seconds may lose it. Waiting costs 0.05 bare starts on an idle disk and 0.4 on a busy one.
     """
     spool = home + "/spool"
     temporary = f"{spool}/.{name}.tmp"
@@ -189,8 +188,6 @@ def put(home: str, name: str, data: bytes, wait: bool = True) -> None:
             view = view[os.write(fd, view) :]
         if wait:
             getattr(os, "fdatasync", os.fsync)(fd)  # macOS and Windows have no fdatasync
-        elif hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # Linux begins to write at once
         os.close(fd)
         os.replace(temporary, f"{spool}/{name}.json")
     except OSError:

@@ -20,11 +20,12 @@ _SIGNS = (
 _NAMES = (b"pass", b"pwd", b"secret", b"token", b"key", b"cred", b"auth", b"cookie", b"sess", b"signature", b"_pat")
 # names that hold one of the above and never name a secret, spelt as they are common
 _HARMLESS = frozenset(
-    b"session_id sessionId session sessions Session transcript_path agent_transcript_path file_path filePath"
-    b" notebook_path path_pattern passed PASSED Passed passes passing bypass author authors Author authored"
-    b" authentication authenticated key keys Key Keys KeyError keyword keywords keyboard keyof KEY tokens tokenize"
-    b" tokenizer max_tokens input_tokens output_tokens total_tokens cache_read_input_tokens"
-    b" cache_creation_input_tokens KeyboardInterrupt primary_key sort_key".split()
+    b"bypassPermissions session_crons session_id sessionId session sessions Session transcript_path"
+    b" agent_transcript_path file_path filePath notebook_path path_pattern passed PASSED Passed passes"
+    b" passing bypass author authors Author authored authentication authenticated key keys Key Keys"
+    b" KeyError keyword keywords keyboard keyof KEY tokens tokenize tokenizer max_tokens input_tokens"
+    b" output_tokens total_tokens cache_read_input_tokens cache_creation_input_tokens KeyboardInterrupt"
+    b" primary_key sort_key".split()
 )
 # every mark of `secretscan.MARKS` begins with one of these, and with its tail is at least so many characters long
 _MARKS = (
