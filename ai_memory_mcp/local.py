@@ -246,16 +246,8 @@ class LocalMemory:
         with ingest.lock(self.res, WRITE_WAIT):
             reindex.rebuild(self.res)
 
-    def tidy(self) -> None:
-        """Do what was deferred and is quick: git's own index of a project of ordinary size. A large one has to wait
-        for the next ingest."""
-        from ai_memory_mcp import settle
-
-        settle.tidy(self.res, self._touched.values(), quick=True)
-        self._touched.clear()
-
     def close(self) -> None:
-        """Finish what was deferred."""
+        """Finish what was deferred: git's own index, that of a large project only after an ingest."""
         if not self._touched and not self._took_in:
             return
         from ai_memory_mcp import settle
