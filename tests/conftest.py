@@ -21,7 +21,7 @@ LOCAL_NAMES = ("localhost", "", None)
 
 def forbidden_places() -> tuple[str, ...]:
     """Return the real memory and the real settings of every agent we know."""
-    homes = [os.path.expanduser(home) for spec in all_specs().values() for home in spec.homes]
+    homes = [os.path.expanduser(home) for spec in all_specs().values() for home in spec.homes.get("linux", ())]
     return tuple(os.path.realpath(place) for place in [default_home(dict(os.environ)), *homes] if place)
 
 

@@ -224,7 +224,7 @@ def test_the_readme_names_every_agent_with_its_files() -> None:
     missing = [
         word
         for spec in all_specs().values()
-        for word in (spec.title, spec.name, spec.mcp and spec.mcp.user, spec.hooks and spec.hooks.user)
+        for word in (spec.title, spec.name, *(place.user["linux"][0] for place in (spec.mcp, spec.hooks) if place))
         if word and word not in table
     ]
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ai_memory_mcp.agents import tomledit
 from ai_memory_mcp.agents.changes import apply, diff, load_installed
-from ai_memory_mcp.agents.install import Target, detect, locate, plan, uninstall, wired
+from ai_memory_mcp.agents.install import detect, plan, uninstall, wired
+from ai_memory_mcp.agents.pieces import Target, settings_path
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
 from ai_memory_mcp.agents.trust import codex_trust_plan
 from ai_memory_mcp.agents.wiring import Draft, Launch, unwire, wire
@@ -439,12 +440,12 @@ def test_the_diff_shows_what_will_happen(home):
 
 def test_variables_of_the_agent_move_its_settings(tmp_path):
     claude, codex = find_spec("claude-code"), find_spec("codex")
-    env = {"CLAUDE_CONFIG_DIR": "/c", "CODEX_HOME": "/x"}
+    moved = Target(tmp_path, {"CLAUDE_CONFIG_DIR": "/c", "CODEX_HOME": "/x"})
 
-    assert locate(claude.mcp.user, claude, tmp_path, env) == Path("/c/.claude.json")
-    assert locate(claude.hooks.user, claude, tmp_path, env) == Path("/c/settings.json")
-    assert locate(codex.mcp.user, codex, tmp_path, env) == Path("/x/config.toml")
-    assert locate(claude.mcp.user, claude, tmp_path, {}) == tmp_path / ".claude.json"
+    assert settings_path(claude, "mcp", moved) == Path("/c/.claude.json")
+    assert settings_path(claude, "hooks", moved) == Path("/c/settings.json")
+    assert settings_path(codex, "mcp", moved) == Path("/x/config.toml")
+    assert settings_path(claude, "mcp", Target(tmp_path)) == tmp_path / ".claude.json"
 
 
 def test_agents_are_found_by_their_folder_or_their_executable(home):

@@ -7,8 +7,8 @@ others: what cannot be done is collected in the plan, and that file is left alon
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,22 +24,14 @@ from ai_memory_mcp.agents.changes import (
     sha256,
 )
 from ai_memory_mcp.agents.jsonedit import EditError
+from ai_memory_mcp.agents.pieces import PARTS, Piece, Target, locate, piece_at, pieces, places, settings_path
+from ai_memory_mcp.agents.plugin import MARK
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec
 from ai_memory_mcp.agents.trustkeys import TRUST_TABLE, moved_trust_keys, own_trust_keys, unwire_trust
-from ai_memory_mcp.agents.wiring import Draft, Launch, Part, is_wired, unwire, wire
+from ai_memory_mcp.agents.wiring import Draft, Launch, Part
 from ai_memory_mcp.errors import InstallError
 
-PARTS: tuple[Part, ...] = ("mcp", "hooks")
 State = Literal["unsupported", "missing", "wired", "outdated", "broken"]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Whose settings: the user's, or with `project` those inside that folder."""
-
-    user_home: Path
-    env: Mapping[str, str] = field(default_factory=dict)
-    project: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,31 +64,12 @@ class _Open:
     wired: list[tuple[str, str]]
 
 
-def locate(template: str, spec: AgentSpec, user_home: Path, env: Mapping[str, str]) -> Path:
-    """Return the place of a '~/…' path of the agent, moved where one of its variables says so."""
-    for variable, moves in spec.home_env.items():
-        for old, new in moves.items():
-            if env.get(variable) and (template == old or template.startswith(old + "/")):
-                return Path(env[variable]) / new / template[len(old) :].lstrip("/")
-    return user_home / template.removeprefix("~/")
-
-
-def settings_path(spec: AgentSpec, part: Part, target: Target) -> Path | None:
-    """Return the settings file of this part, None where the agent has none; links are not followed yet."""
-    place = spec.mcp if part == "mcp" else spec.hooks
-    if place is None:
-        return None
-    if target.project is not None:
-        return target.project / place.project if place.project else None
-    return locate(place.user, spec, target.user_home, target.env)
-
-
 def detect(specs: Sequence[AgentSpec], target: Target, which: Callable[[str], str | None]) -> list[Found]:
     """Return the agents that have a settings folder here or an executable on the path."""
     found = []
     for spec in specs:
-        homes = (locate(home, spec, target.user_home, target.env) for home in spec.homes)
-        home = next((place for place in homes if place.exists()), None)
+        here = replace(target, project=None)
+        home = next((place for place in places(spec.homes, spec, here) if place.exists()), None)
         executable = next(filter(None, map(which, spec.executables)), None)
         if home or executable:
             found.append(Found(spec, home, executable))
@@ -113,12 +86,12 @@ def plan(
     """Return what wiring these agents would change. Nothing is written; errors are collected, not raised."""
     work = _Work(load_installed(memory_home))
     for spec in specs:
+        found = pieces(spec, target, launch, parts)
         for part in parts:
-            path = settings_path(spec, part, target)
-            if path is None:
+            if not any(piece.part == part for piece in found):
                 work.plan.already.append(f"{spec.title}: no {part} settings at this level")
-            else:
-                work.edit(path, spec, part, _wiring(spec, part, launch))
+        for piece in found:
+            work.edit(piece.path, spec, piece.name, piece.wire)
     return work.wiring_plan()
 
 
@@ -136,10 +109,10 @@ def uninstall(specs: Sequence[AgentSpec], target: Target, launch: Launch, memory
     """
     work = _Work(load_installed(memory_home))
     names = {spec.name: spec for spec in specs}
-    for path, name, part in _places(specs, target, work.installed):
+    for path, name, part in _places(specs, target, launch, work.installed):
         if not _may_hold_ours(path, launch, work.installed):
             continue
-        work.edit(path, names[name], part, _unwiring(names[name], part, target, launch, work.installed))
+        work.edit(path, names[name], part, _unwiring(names[name], path, part, target, launch, work.installed))
     for file in work.files.values():
         change = _uninstall_change(file, set(names), memory_home)
         if change is not None:
@@ -150,7 +123,7 @@ def uninstall(specs: Sequence[AgentSpec], target: Target, launch: Launch, memory
 
 
 def _unwiring(
-    spec: AgentSpec, part: str, target: Target, launch: Launch, installed: Installed
+    spec: AgentSpec, path: Path, part: str, target: Target, launch: Launch, installed: Installed
 ) -> Callable[[Draft], None]:
     if part == "trust":
         on_record = [Path(path) for path, record in installed.files.items() if (spec.name, "hooks") in record.wired]
@@ -161,28 +134,36 @@ def _unwiring(
         for file in files:
             moved |= moved_trust_keys(spec, file, launch)
         return lambda draft: unwire_trust(draft, keys, moved)
-    place: Part = "mcp" if part == "mcp" else "hooks"
-    return lambda draft: unwire(draft, spec, place, launch)
+    return piece_at(spec, part, path, launch).unwire
 
 
 def wired(spec: AgentSpec, target: Target, launch: Launch) -> Wired:
     """Return how this agent stands now."""
     errors: list[str] = []
-    mcp, hooks = (_state(spec, part, target, launch, errors) for part in PARTS)
+    found = pieces(spec, target, launch)
+    states = [(piece.part, _state(piece, errors)) for piece in found]
+    mcp, hooks = (_of_part([state for part, state in states if part == wanted]) for wanted in PARTS)
     trusted = None
     if spec.hooks is not None and spec.hooks.trust and hooks in ("wired", "outdated"):
         trusted = _is_trusted(spec, target, launch)
     return Wired(mcp, hooks, trusted, tuple(errors))
 
 
-def _state(spec: AgentSpec, part: Part, target: Target, launch: Launch, errors: list[str]) -> State:
-    path = settings_path(spec, part, target)
-    if path is None:
+def _of_part(states: list[State]) -> State:
+    """How a part stands by its pieces: broken when one is, and half-wired is as good as outdated."""
+    if not states:
         return "unsupported"
+    if "broken" in states or len(set(states)) == 1:
+        return "broken" if "broken" in states else states[0]
+    return "outdated"
+
+
+def _state(piece: Piece, errors: list[str]) -> State:
+    path = piece.path
     try:
         draft = Draft(_text(path.read_bytes() if path.exists() else None))
-        ours = is_wired(draft.text, spec, part, launch)
-        wire(draft, spec, part, launch)  # says also of a file without us whether it can be read at all
+        ours = piece.is_wired(draft.text)
+        piece.wire(draft)  # says also of a file without us whether it can be read at all
     except (InstallError, OSError) as error:
         errors.append(f"{path}: {error}")
         return "broken"
@@ -195,17 +176,13 @@ def _is_trusted(spec: AgentSpec, target: Target, launch: Launch) -> bool:
     """Tell whether every hook of ours has a trust entry; whether its hash is right, only the agent knows."""
     assert spec.hooks is not None
     hooks = settings_path(spec, "hooks", target)
-    path = locate(spec.hooks.trust_file, spec, target.user_home, target.env)
+    path = locate(spec.hooks.trust_file, spec, target)
     if hooks is None or not path.is_file():
         return False
     state = tomledit.get(_text(path.read_bytes()), TRUST_TABLE)
     trusted = set(state) if isinstance(state, dict) else set()
     keys = own_trust_keys(spec, hooks, launch)
     return all(any(key in trusted for key in forms) for forms in keys)
-
-
-def _wiring(spec: AgentSpec, part: Part, launch: Launch) -> Callable[[Draft], None]:
-    return lambda draft: wire(draft, spec, part, launch)
 
 
 class _Work:
@@ -269,7 +246,8 @@ def _install_change(file: _Open) -> Change | None:
     after = file.draft.text.encode("utf-8")
     if after == (file.before or b""):
         return None
-    mode = 0o600 if any(part != "hooks" for _, part in file.wired) else 0o644
+    open_parts = ("hooks", "plugin")  # what holds no secrets
+    mode = 0o644 if all(part.partition(" ")[0] in open_parts for _, part in file.wired) else 0o600
     record = _install_record(file, sha256(after))
     return Change(file.path, file.before, after, _summary(file), record, mode)
 
@@ -300,10 +278,12 @@ def _summary(file: _Open) -> tuple[str, ...]:
 # Uninstalling
 
 
-def _places(specs: Sequence[AgentSpec], target: Target, installed: Installed) -> Iterator[tuple[Path, str, str]]:
+def _places(
+    specs: Sequence[AgentSpec], target: Target, launch: Launch, installed: Installed
+) -> Iterator[tuple[Path, str, str]]:
     """Every file and part where something of ours may be: the usual places, then those on record."""
     seen: set[tuple[str, str, str]] = set()
-    usual = [(path, spec.name, part) for spec in specs for path, part in _usual_places(spec, target)]
+    usual = [(path, spec.name, part) for spec in specs for path, part in _usual_places(spec, target, launch)]
     names = {spec.name for spec in specs}
     on_record = [
         (Path(path), name, part)
@@ -329,17 +309,15 @@ def _may_hold_ours(path: Path, launch: Launch, installed: Installed) -> bool:
         return False
     except OSError:
         return True
-    words = (SERVER_KEY, Path(launch.emit).name, "trusted_hash")
+    words = (SERVER_KEY, Path(launch.emit).name, "trusted_hash", MARK)
     return any(word.encode("utf-8") in data for word in words)
 
 
-def _usual_places(spec: AgentSpec, target: Target) -> Iterator[tuple[Path, str]]:
+def _usual_places(spec: AgentSpec, target: Target, launch: Launch) -> Iterator[tuple[Path, str]]:
     if spec.hooks is not None and spec.hooks.trust_file:
-        yield locate(spec.hooks.trust_file, spec, target.user_home, target.env), "trust"
-    for part in PARTS:
-        path = settings_path(spec, part, target)
-        if path is not None:
-            yield path, part
+        yield locate(spec.hooks.trust_file, spec, target), "trust"
+    for piece in pieces(spec, target, launch):
+        yield piece.path, piece.name
 
 
 def _uninstall_change(file: _Open, names: set[str], memory_home: Path) -> Change | None:

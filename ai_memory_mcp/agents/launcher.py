@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from ai_memory_mcp.agents.spec import configs_dir
+from ai_memory_mcp.agents.spec import configs_dir, scripts_dir
 from ai_memory_mcp.files import private_dir, write_atomic
 from ai_memory_mcp.hooksettings import described
 
@@ -78,8 +78,7 @@ def launcher_path(home: Path) -> Path:
 def launcher_text(home: Path, python: str) -> str:
     """Return the launcher for this interpreter and this package."""
     package = _package()
-    inside = package / "hook_scripts"
-    template = (inside if inside.is_dir() else package.parent / "hook_scripts") / "emit.sh"
+    template = scripts_dir() / "emit.sh"
     code = _CODE.format(
         bundle=str(home / "bin" / "emit-%x.bin").replace("%", "%%").replace("%%x", "%x"), root=str(package.parent)
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ai_memory_mcp.errors import ConfigError, InputError
 from ai_memory_mcp.model import EventKind, ToolFamily
@@ -23,53 +23,118 @@ else:
 SERVER_KEY = "aimemory"  # our MCP server in agents' settings; every agent builds its tool names from it
 
 
+Os = Literal["linux", "macos", "windows"]
+SYSTEMS: tuple[Os, ...] = ("linux", "macos", "windows")
+Format = Literal["json", "jsonc", "json5", "toml", "yaml"]
+
+
+def this_os() -> Os:
+    """Return the operating system we run on; WSL is linux."""
+    return {"win32": "windows", "darwin": "macos"}.get(sys.platform, "linux")  # type: ignore[return-value]
+
+
+def _per_os(told: Any) -> Any:
+    """One path, or a list of them of which the first that is there counts, for all systems or for each."""
+    if not isinstance(told, dict):
+        told = dict.fromkeys(SYSTEMS, told)
+    return {system: (paths,) if isinstance(paths, str) else paths for system, paths in told.items()}
+
+
+# Where something is: "~/…", "%APPDATA%/…" or "%LOCALAPPDATA%/…" for a user, relative in a project; may hold `*`.
+Places = Annotated[dict[Os, tuple[str, ...]], BeforeValidator(_per_os)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class EventSpec(_Part):
-    """One hook event of the agent: our kind, and how it is installed (`timeout` in the agent's unit)."""
+    """One hook event of the agent: our kind, and how it is installed. `timeout` is in seconds.
+
+    `when`: the payload must hold these values, else the event is not one of ours. `background`: the agent need not
+    wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones are known when they come.
+    """
 
     kind: EventKind
     timeout: int = 10
     matcher: str | None = None
     install: bool = True
+    background: bool = False
+    when: dict[str, Any] = Field(default_factory=dict)
+    group: dict[str, Any] | None = None
 
 
 class McpSpec(_Part):
-    """Where and how the agent lists MCP servers. `entry` is a template, see `wiring.fill`.
+    """Where and how the agent lists MCP servers. `entry` and `http` are templates, see `wiring.fill`.
 
     "json" says that the agent itself refuses comments and trailing commas there, "jsonc" that it takes them.
+    `http` is the entry for a server at an address; None where the agent only starts servers itself.
     """
 
-    format: Literal["json", "jsonc", "toml"]
-    user: str
-    project: str = ""
+    format: Format
+    user: Places = Field(default_factory=dict)
+    project: Places = Field(default_factory=dict)
     table: tuple[str, ...]
     entry: dict[str, Any]
+    http: dict[str, Any] | None = None
 
 
 class HooksSpec(_Part):
     """Where and how the agent lists hooks. `group` is a template for one event, see `wiring.fill`.
 
+    `table` holds a list for each event, or with `flat` one list for all. `base`: what the file must hold besides.
     `trust_file` is where the agent keeps which hooks its user has approved, when it asks for that.
     """
 
-    format: Literal["json", "jsonc"]
-    user: str
-    project: str = ""
+    format: Literal["json", "jsonc", "json5"]
+    user: Places = Field(default_factory=dict)
+    project: Places = Field(default_factory=dict)
     table: tuple[str, ...]
     group: dict[str, Any]
+    flat: bool = False
+    base: dict[str, Any] = Field(default_factory=dict)
+    timeout_unit: Literal["s", "ms"] = "s"
     trust: str = ""
     trust_file: str = ""
 
 
+class PluginFile(_Part):
+    """One file of ours in the agent's folders: a script of `hook_scripts/`, or the text itself."""
+
+    source: str = ""
+    text: str = ""
+    user: Places = Field(default_factory=dict)
+    project: Places = Field(default_factory=dict)
+
+
+class PluginEntry(_Part):
+    """What the agent's settings (the file with its MCP servers) must say of the plugin: a value, or a list's item."""
+
+    path: tuple[str, ...]
+    value: Any = None
+    item: Any = None
+
+
+class PluginSpec(_Part):
+    """The plugin of an agent that runs scripts of ours in its own process instead of hook commands.
+
+    In `entries`, "{folder}" is the folder of the first file.
+    """
+
+    files: tuple[PluginFile, ...]
+    entries: tuple[PluginEntry, ...] = ()
+
+
 class BriefSpec(_Part):
-    """How the agent takes a brief: at which event, in which output shape, at most how many characters."""
+    """How the agent takes a brief: at which event, in which output shape, at most how many characters.
+
+    `late` is the event of a prompt whose answer may still carry what the start had no time to wait for.
+    """
 
     event: str
-    shape: Literal["hookSpecificOutput", "additionalContext", "additional_context", "text"]
+    shape: Literal["hookSpecificOutput", "additionalContext", "additional_context", "injectSteps", "text"]
     limit: int = 9000
+    late: str = ""
 
 
 class SessionSpec(_Part):
@@ -84,18 +149,26 @@ class AgentSpec(_Part):
     """One agent. `fields` maps our field names to places in the payload (dots go down, first hit wins).
 
     `home_env`: variable -> {path it moves: where that is inside the folder named by the variable}.
+    `foreign`: payload field -> the agent it gives away, when that agent also runs the hooks of this one.
+    `evidence`: its contract was seen by running it, read in its package, or only in documents; `seen` says of what.
+    `tools` may hold patterns (`mcp_*`).
     """
 
     name: str
     title: str
+    evidence: Literal["run", "package", "docs"] = "docs"
+    seen: str = ""
+    note: str = ""
     executables: tuple[str, ...] = ()
-    homes: tuple[str, ...] = ()
+    homes: Places = Field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     home_env: dict[str, dict[str, str]] = Field(default_factory=dict)
     session: SessionSpec = SessionSpec()
     mcp: McpSpec | None = None
     hooks: HooksSpec | None = None
+    plugin: PluginSpec | None = None
     brief: BriefSpec | None = None
+    foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)
     fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     tools: dict[ToolFamily, tuple[str, ...]] = Field(default_factory=dict)
@@ -103,9 +176,18 @@ class AgentSpec(_Part):
 
 def configs_dir() -> Path:
     """Return the folder with the agents' descriptions: inside the package, or beside it in a checkout."""
+    return _data_dir("agent_configs")
+
+
+def scripts_dir() -> Path:
+    """Return the folder with the scripts that agents run, likewise."""
+    return _data_dir("hook_scripts")
+
+
+def _data_dir(name: str) -> Path:
     package = Path(__file__).resolve().parent.parent
-    inside = package / "agent_configs"
-    return inside if inside.is_dir() else package.parent / "agent_configs"
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
 
 
 @lru_cache(maxsize=1)

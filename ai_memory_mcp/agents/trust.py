@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ai_memory_mcp.agents.changes import Plan
-from ai_memory_mcp.agents.install import Target, locate, plan_edit, settings_path
+from ai_memory_mcp.agents.install import plan_edit
+from ai_memory_mcp.agents.pieces import Target, locate, settings_path
 from ai_memory_mcp.agents.spec import AgentSpec
 from ai_memory_mcp.agents.trustkeys import own_trust_keys, wire_trust
 from ai_memory_mcp.agents.wiring import Launch, emit_line
@@ -47,7 +48,7 @@ def codex_trust_plan(
     trusted = {key: hashes[key] for forms in ours for key in forms if key in hashes}
     if not ours or len(trusted) < len(ours):
         raise InstallError(f"codex knows {len(trusted)} of the {len(ours)} hooks in {hooks}; {_BY_HAND}")
-    path = locate(spec.hooks.trust_file, spec, target.user_home, target.env)
+    path = locate(spec.hooks.trust_file, spec, target)
     return plan_edit(path, spec, "trust", lambda draft: wire_trust(draft, trusted), memory_home)
 
 

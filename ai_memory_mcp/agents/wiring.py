@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,22 +18,37 @@ from pydantic import BaseModel, ConfigDict, Field
 from ai_memory_mcp.agents import jsonedit, tomledit
 from ai_memory_mcp.agents.jsonedit import EditError
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, EventSpec
+from ai_memory_mcp.errors import InstallError
 
 Part = Literal["mcp", "hooks"]
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How an agent starts us: the server's absolute command and arguments, and the hook launcher's path."""
+    """How an agent starts us: the server's absolute command and arguments, and the hook launcher's path.
+
+    `runner`: the words before the launcher, where it is no program itself. With `url` agents are to reach the
+    MCP server at that address instead of starting one.
+    """
 
     command: str
     args: tuple[str, ...]
     emit: str
     env: dict[str, str] = field(default_factory=dict)
+    runner: tuple[str, ...] = ()
+    url: str = ""
+
+    @property
+    def hook(self) -> tuple[str, ...]:
+        """The command of a hook, without agent and event."""
+        return (*self.runner, self.emit)
 
 
 class Trace(BaseModel):
-    """What we put into one file. `created` containers go when empty; `empty`: what empty ones held before."""
+    """What we put into one file. `created` containers go when empty; `empty`: what empty ones held before.
+
+    `base` are the places of single values that the file needs besides our hooks.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,6 +56,7 @@ class Trace(BaseModel):
     empty: dict[str, str] = Field(default_factory=dict)
     tables: dict[str, str] = Field(default_factory=dict)
     entries: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    base: list[tuple[str, ...]] = Field(default_factory=list)
 
 
 @dataclass
@@ -76,15 +93,26 @@ def is_wired(text: str, spec: AgentSpec, part: Part, launch: Launch) -> bool:
 
 def emit_line(launch: Launch, spec: AgentSpec, event: str) -> str:
     """Return the hook's command as one shell line."""
-    return shlex.join((launch.emit, spec.name, event))
+    return join_words((*launch.hook, spec.name, event))
 
 
-def own_hooks(text: str, spec: AgentSpec, launch: Launch) -> list[tuple[str, int, int | None]]:
-    """Return where our hooks are: event, index of the group, index in the group (None: the group itself)."""
+def join_words(words: Sequence[str]) -> str:
+    """Return words as one line for a shell, or for Windows, where a backslash is no escape."""
+    if any("\\" in word for word in words):
+        return subprocess.list2cmdline(words)
+    return shlex.join(words)
+
+
+Spot = tuple[str, int, int | None]
+
+
+def own_hooks(text: str, spec: AgentSpec, launch: Launch) -> list[Spot]:
+    """Return where our hooks are: event ("" in a flat list), index of the group, index in it (None: all of it)."""
     assert spec.hooks is not None
     table = None if jsonedit.is_blank(text) else jsonedit.get(text, spec.hooks.table)
-    found: list[tuple[str, int, int | None]] = []
-    for event, groups in table.items() if isinstance(table, dict) else ():
+    events = {"": table} if spec.hooks.flat else table
+    found: list[Spot] = []
+    for event, groups in events.items() if isinstance(events, dict) else ():
         for index, group in enumerate(groups if isinstance(groups, list) else ()):
             found += [(event, index, inner) for inner in _own_in_group(group, spec, launch)]
     return found
@@ -95,16 +123,25 @@ def _own_in_group(group: Any, spec: AgentSpec, launch: Launch) -> list[int | Non
         return []
     hooks = group.get("hooks")
     if not isinstance(hooks, list):
-        return [None] if _is_own(group, spec, launch) else []
-    own = [index for index, hook in enumerate(hooks) if _is_own(hook, spec, launch)]
+        return [None] if _own_event(group, spec, launch) else []
+    own = [index for index, hook in enumerate(hooks) if _own_event(hook, spec, launch)]
     return [None] if own and len(own) == len(hooks) else list(own)
 
 
-def _is_own(hook: Any, spec: AgentSpec, launch: Launch) -> bool:
+def _own_event(hook: Any, spec: AgentSpec, launch: Launch) -> str:
+    """Return the event of a hook that is ours, '' of any other."""
     if not isinstance(hook, dict):
-        return False
-    words = _words(hook.get("command"), hook.get("args"))
-    return len(words) == 3 and words[1] == spec.name and PurePath(words[0]).name == PurePath(launch.emit).name
+        return ""
+    for name in ("command", "bash"):
+        words = _words(hook.get(name), hook.get("args"))
+        launcher, agent, event = words[-3:] if len(words) >= 3 else ("", "", "")
+        if agent == spec.name and _file_name(launcher) == _file_name(launch.emit):
+            return event
+    return _own_event(hook.get("action"), spec, launch)
+
+
+def _file_name(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def _words(command: Any, args: Any) -> list[str]:
@@ -113,6 +150,8 @@ def _words(command: Any, args: Any) -> list[str]:
     if isinstance(args, list):
         return [str(word) for word in (command, *args)]
     try:
+        if isinstance(command, str) and "\\" in command:
+            return [word.strip('"') for word in shlex.split(command, posix=False)]
         return shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         return []
@@ -125,7 +164,7 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.mcp is not None
     _require_readable(draft, spec.mcp.format)
     path = (*spec.mcp.table, SERVER_KEY)
-    entry = fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": launch.env})
+    entry = _server_entry(spec, launch)
     existing = _get(draft.text, spec.mcp.format, path)
     if existing is not None and not isinstance(existing, dict):
         raise EditError(f"{'.'.join(path)} holds something else than a server; rename or delete it")
@@ -136,10 +175,20 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     if spec.mcp.format == "toml":
         _set_table(draft, path, merged, existing is None)
     elif existing is None:
-        _insert(draft, path, merged)
+        insert(draft, path, merged)
     else:
         draft.text = jsonedit.replace(draft.text, path, merged)
     draft.notes.append((f"{'add' if existing is None else 'update'} MCP server", SERVER_KEY))
+
+
+def _server_entry(spec: AgentSpec, launch: Launch) -> dict[str, Any]:
+    assert spec.mcp is not None
+    template = spec.mcp.http if launch.url else spec.mcp.entry
+    if template is None:
+        raise InstallError(f"{spec.title} can only start MCP servers itself; it cannot be given the address of one")
+    values = {"command": launch.command, "args": launch.args, "env": launch.env, "url": launch.url}
+    entry: dict[str, Any] = fill(template, values)
+    return entry
 
 
 def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
@@ -150,7 +199,7 @@ def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
     if spec.mcp.format == "toml":
         drop_table(draft, path)
     else:
-        _remove(draft, path)
+        remove(draft, path)
     draft.notes.append(("remove MCP server", SERVER_KEY))
 
 
@@ -203,37 +252,59 @@ def wanted_groups(spec: AgentSpec, launch: Launch) -> dict[str, dict[str, Any]]:
 def _group(spec: AgentSpec, launch: Launch, name: str, event: EventSpec) -> dict[str, Any]:
     assert spec.hooks is not None
     values = {
-        "emit": launch.emit,
-        "emit_args": (spec.name, name),
+        "emit": launch.hook[0],
+        "emit_args": (*launch.hook[1:], spec.name, name),
         "emit_line": emit_line(launch, spec, name),
-        "timeout": event.timeout,
+        "event": name,
+        "timeout": event.timeout * (1000 if spec.hooks.timeout_unit == "ms" else 1),
         "matcher": event.matcher,
+        "background": event.background or None,
     }
-    group: dict[str, Any] = fill(spec.hooks.group, values)
+    group: dict[str, Any] = fill(event.group or spec.hooks.group, values)
     return group
 
 
 def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.hooks is not None
     _require_readable(draft, spec.hooks.format)
-    table, wanted = spec.hooks.table, wanted_groups(spec, launch)
-    own = own_hooks(draft.text, spec, launch)
-    kept = {spot[0]: spot for spot in reversed(own) if spot[0] in wanted}
-    for spot in reversed(own):
-        if kept.get(spot[0]) == spot:
-            _update_hook(draft, spec, spot, wanted[spot[0]])
+    wanted = wanted_groups(spec, launch)
+    own = [(spot, _event_at(draft.text, spec, spot, launch)) for spot in own_hooks(draft.text, spec, launch)]
+    kept = {event: spot for spot, event in reversed(own) if event in wanted}
+    for spot, event in reversed(own):
+        if kept.get(event) == spot:
+            _update_hook(draft, spec, spot, wanted[event])
         else:
-            _remove(draft, _hook_path(spec, spot))
-            draft.notes.append(("remove hook", spot[0]))
+            remove(draft, _hook_path(spec, spot))
+            draft.notes.append(("remove hook", event))
     for event in wanted:
         if event not in kept:
-            groups = None if jsonedit.is_blank(draft.text) else jsonedit.get(draft.text, (*table, event))
+            path = _list_path(spec, event)
+            groups = None if jsonedit.is_blank(draft.text) else jsonedit.get(draft.text, path)
             index = len(groups) if isinstance(groups, list) else 0
-            _insert(draft, (*table, event, index), wanted[event])
+            insert(draft, (*path, index), wanted[event])
             draft.notes.append(("add hook", event))
+    _wire_base(draft, spec.hooks.base)
 
 
-def _update_hook(draft: Draft, spec: AgentSpec, spot: tuple[str, int, int | None], group: dict[str, Any]) -> None:
+def _wire_base(draft: Draft, base: dict[str, Any], above: tuple[str, ...] = ()) -> None:
+    """Put single values in that the file must have besides; one that is there already stays as it is."""
+    for key, value in base.items():
+        path = (*above, key)
+        if isinstance(value, dict):
+            _wire_base(draft, value, path)
+        elif jsonedit.get(draft.text, path) is None:
+            insert(draft, path, value)
+            draft.trace.base.append(path)
+
+
+def _event_at(text: str, spec: AgentSpec, spot: Spot, launch: Launch) -> str:
+    """Return the event of the hook of ours at this place."""
+    hook = jsonedit.get(text, _hook_path(spec, spot))
+    inner = hook.get("hooks")
+    return spot[0] or _own_event(inner[0] if isinstance(inner, list) else hook, spec, launch)
+
+
+def _update_hook(draft: Draft, spec: AgentSpec, spot: Spot, group: dict[str, Any]) -> None:
     assert spec.hooks is not None
     path = _hook_path(spec, spot)
     existing = jsonedit.get(draft.text, path)
@@ -246,21 +317,34 @@ def _update_hook(draft: Draft, spec: AgentSpec, spot: tuple[str, int, int | None
 
 
 def _unwire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
-    for spot in reversed(own_hooks(draft.text, spec, launch)):
-        _remove(draft, _hook_path(spec, spot))
-        draft.notes.append(("remove hook", spot[0]))
-
-
-def _hook_path(spec: AgentSpec, spot: tuple[str, int, int | None]) -> tuple[str | int, ...]:
     assert spec.hooks is not None
+    for spot in reversed(own_hooks(draft.text, spec, launch)):
+        event = _event_at(draft.text, spec, spot, launch)
+        remove(draft, _hook_path(spec, spot))
+        draft.notes.append(("remove hook", event))
+    left = None if jsonedit.is_blank(draft.text) else jsonedit.get(draft.text, spec.hooks.table)
+    if not left or all((*spec.hooks.table, key) in draft.trace.base for key in left):
+        for path in reversed(draft.trace.base):
+            if not jsonedit.is_blank(draft.text) and jsonedit.get(draft.text, path) is not None:
+                remove(draft, path)
+        draft.trace.base = []
+
+
+def _list_path(spec: AgentSpec, event: str) -> tuple[str, ...]:
+    assert spec.hooks is not None
+    return spec.hooks.table if spec.hooks.flat else (*spec.hooks.table, event)
+
+
+def _hook_path(spec: AgentSpec, spot: Spot) -> tuple[str | int, ...]:
     event, group, inner = spot
-    return (*spec.hooks.table, event, group, *(() if inner is None else ("hooks", inner)))
+    return (*_list_path(spec, event), group, *(() if inner is None else ("hooks", inner)))
 
 
 # Text surgery that keeps the trace
 
 
-def _insert(draft: Draft, path: tuple[str | int, ...], value: Any) -> None:
+def insert(draft: Draft, path: tuple[str | int, ...], value: Any) -> None:
+    """Add a value to a JSON text, so that `remove` can undo it. Raises EditError."""
     if jsonedit.is_blank(draft.text):
         draft.text = jsonedit.add_root(draft.text)
         draft.trace.created.append(())
@@ -276,7 +360,8 @@ def _insert(draft: Draft, path: tuple[str | int, ...], value: Any) -> None:
     draft.text = after
 
 
-def _remove(draft: Draft, path: tuple[str | int, ...]) -> None:
+def remove(draft: Draft, path: tuple[str | int, ...]) -> None:
+    """Take a value out of a JSON text, and the containers that `insert` made for it. Raises EditError."""
     while True:
         above = path[:-1]
         data = jsonedit.get(draft.text, ())

@@ -14,8 +14,9 @@ from typing import Any
 
 from ai_memory_mcp.agents import changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
-from ai_memory_mcp.agents.install import Found, Target, Wired
+from ai_memory_mcp.agents.install import Found, Wired
 from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, write_launcher
+from ai_memory_mcp.agents.pieces import Target
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
 from ai_memory_mcp.agents.wiring import Launch, Part
 from ai_memory_mcp.cli import render
