@@ -10,8 +10,20 @@ except ImportError:  # Windows
 SHELLS = (b"sh", b"dash", b"bash", b"zsh", b"ksh", b"fish", b"env", b"timeout")
 
 
+_agent: "list[int]" = []
+
+
 def agent_pid() -> int:
-    """Return the process that runs this hook, past the shells that it may use to do so."""
+    """Return the process that runs this hook, past the shells that it may use to do so.
+
+    Asked once: a stream outlives its agent by what it has still to store.
+    """
+    if not _agent:
+        _agent.append(_find_agent())
+    return _agent[0]
+
+
+def _find_agent() -> int:
     pid = os.getppid()
     for _ in range(4):
         name, rest = _stat(pid)

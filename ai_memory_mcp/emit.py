@@ -126,11 +126,22 @@ def late_note(home: str, agent: str, session: object) -> str:
 def store_event(
     home: str, env: "dict[str, str]", agent: str, event: str, payload: "dict[str, object]", problem: str
 ) -> "tuple[dict[str, object], str, str, str]":
-    """Redact and spool one event. Returns (agent description, kind, cwd, name of the spool entry)."""
+    """Redact and spool one event. Returns (agent description, kind, cwd, name of the spool entry).
+
+    The kind is "" for an event that is none of ours, and "other" for the start of an agent that runs the hooks of
+    another: its own hook asks for the brief.
+    """
     spec = agent_description(home, agent)
+    told = text_or_empty(payload.get("hook_event_name"))
+    foreign = [other for sign, other in section(spec, "foreign").items() if sign in payload]
+    if foreign:
+        spec, event = agent_description(home, text_or_empty(foreign[0])), told
     agent = text_or_empty(spec.get("name")) or agent  # it may have been called by an alias
-    event = event or text_or_empty(payload.get("hook_event_name")) or "unknown"
+    event = event or told or "unknown"
     kind = text_or_empty(section(spec, "events").get(event)) or "other"
+    when = section(section(spec, "when"), event)
+    if when and any(payload.get(name) != value for name, value in when.items()):
+        return spec, "", "", ""
     cwd = working_directory(spec, payload, env)
     root, marker = find_root(cwd, env.get("HOME") or env.get("USERPROFILE", ""))
     reason = ""
@@ -143,7 +154,7 @@ def store_event(
     place = ("", "", "") if reason else (cwd, root, marker)
     name, line = entry_line(agent, event, place, body, problem, reason)
     put(home, f"{name}-{place_key(*place[1:])}", line, wait=kind not in UNHURRIED)
-    return spec, kind, cwd, name
+    return spec, "other" if foreign and kind == "session-start" else kind, cwd, name
 
 
 def entry_line(

@@ -49,7 +49,7 @@ def give_brief(
         return
     brief = brief_in_time(start)
     told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell)
-    if not told and (brief is None or not fresh(start, brief)) and shape_of(spec) == "hookSpecificOutput":
+    if not told and (brief is None or not fresh(start, brief)) and emit.section(spec, "brief").get("late"):
         with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again
             pass
 
@@ -197,6 +197,8 @@ def shaped(spec: Parts, words: str, event: str) -> str:
         return emit.encode({shape: {"hookEventName": event, "additionalContext": words}})
     if shape in ("additionalContext", "additional_context"):
         return emit.encode({shape: words})
+    if shape == "injectSteps":
+        return emit.encode({shape: [{"ephemeralMessage": words}]})
     return words
 
 

@@ -207,12 +207,15 @@ def find_agent(home: str, agent: str) -> Settings:
 
 
 def described(toml: Settings) -> Settings:
-    """Return the part of an agent's description that emit needs: kinds of its events, places of fields, brief."""
-    events = emit.section(toml, "events")
+    """Return the part of an agent's description that emit needs: kinds of its events and when they are ours, places
+    of fields, the agents that run its hooks too, brief."""
+    events = {name: emit.section(emit.section(toml, "events"), name) for name in emit.section(toml, "events")}
     fields = emit.section(toml, "fields")
     return {
         "name": toml.get("name"),
-        "events": {name: emit.section(events, name).get("kind") for name in events},
+        "events": {name: event.get("kind") for name, event in events.items()},
+        "when": {name: event["when"] for name, event in events.items() if "when" in event},
         "fields": {name: fields[name] for name in ("session", "cwd", "subagent", "input") if name in fields},
+        "foreign": emit.section(toml, "foreign"),
         "brief": emit.section(toml, "brief"),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any
 
@@ -98,9 +99,9 @@ def _tool(
 
 
 def family_of(name: str, spec: AgentSpec) -> ToolFamily:
-    """Return the family of a tool by the description; `mcp__server__tool` is mcp, an unknown one `other`."""
+    """Return the family of a tool by the description's names and patterns; an unknown one is `other`."""
     for family, names in spec.tools.items():
-        if name in names:
+        if any(fnmatchcase(name, pattern) for pattern in names):
             return family
     return "mcp" if name.startswith("mcp__") else "other"
 
