@@ -57,8 +57,7 @@ const memory = (() => {
   }
   const within = (milliseconds, begin) =>
     new Promise((done) => {
-      const timer = setTimeout(() => done(""), milliseconds)
-      timer.unref?.()
+      const timer = setTimeout(() => done(""), milliseconds) // keeps the process until the answer, as nothing else may
       begin((told) => {
         clearTimeout(timer)
         done(told || "")
