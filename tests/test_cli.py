@@ -267,6 +267,19 @@ def test_setup_writes_only_on_yes(place, monkeypatch, capsys, answer, code, writ
     assert ("--yes" in capsys.readouterr().err) == (answer == "")
 
 
+@pytest.mark.parametrize("url", ["homelab:49374", "ftp://x", "http://", "http://u:secret@x", "http://x?token=1"])
+def test_setup_takes_no_address_that_is_none_or_holds_a_secret(fails, url):
+    assert "address" in fails("setup", "--agent", "claude-code", "--server-url", url)
+
+
+def test_setup_wires_an_agent_to_a_server_at_an_address(place, ask):
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/")
+
+    server = json.loads((place / ".claude.json").read_text())["mcpServers"]["aimemory"]
+    assert server["url"] == "https://homelab:49374/mcp"
+    assert "command" not in server
+
+
 def test_setup_does_not_say_done_when_a_file_was_left_alone(place, monkeypatch, capsys):
     monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
     (place / ".claude.json").write_text("{")

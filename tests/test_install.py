@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -459,6 +460,45 @@ def test_agents_are_found_by_their_folder_or_their_executable(home):
         ("claude-code", "/bin/claude"),
         ("codex", None),
     }
+
+
+# A server elsewhere
+
+
+SERVER = replace(LAUNCH, url="http://homelab:49374/mcp")
+BY_ADDRESS = sorted(spec.name for spec in all_specs().values() if spec.mcp and spec.mcp.http)
+
+
+@pytest.mark.parametrize("name", BY_ADDRESS)
+def test_an_agent_is_given_the_address_of_a_server_and_keeps_it_until_told_otherwise(home, name):
+    home.install(name)
+    local = home.tree()
+
+    home.install(name, launch=SERVER)
+    text = "".join(content.decode() for content in home.tree().values() if content)
+    remote = home.tree()
+
+    assert text.count(SERVER.url) == 1
+    assert LAUNCH.command not in text
+    assert "AI_MEMORY_TOKEN" in text
+    assert home.state(name) == ("wired", home.state(name)[1])
+    assert not home.plan(name).changes
+    assert home.tree() == remote
+    home.install(name, launch=replace(LAUNCH, url="local"))
+    assert home.tree() == local
+    home.install(name, launch=SERVER)
+    home.uninstall(name)
+    assert home.tree() == {}
+
+
+def test_an_agent_that_knows_no_addresses_is_named_and_the_others_go_on(home):
+    spec = find_spec("codex")
+    alone = spec.model_copy(update={"mcp": spec.mcp.model_copy(update={"http": None})})
+
+    planned = plan([alone, find_spec("claude-code")], home.target, SERVER, home.memory, parts=("mcp",))
+
+    assert ["Codex can only start" in str(error) for error in planned.errors] == [True]
+    assert [change.path.name for change in planned.changes] == [".claude.json"]
 
 
 # Trust

@@ -21,6 +21,7 @@ from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, EventSpec
 from ai_memory_mcp.errors import InstallError
 
 Part = Literal["mcp", "hooks"]
+LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Launch:
     """How an agent starts us: the server's absolute command and arguments, and the hook launcher's path.
 
     `runner`: the words before the launcher, where it is no program itself. With `url` agents are to reach the
-    MCP server at that address instead of starting one.
+    MCP server at that address instead of starting one; LOCAL takes that back, "" leaves it as it is.
     """
 
     command: str
@@ -164,11 +165,16 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.mcp is not None
     _require_readable(draft, spec.mcp.format)
     path = (*spec.mcp.table, SERVER_KEY)
-    entry = _server_entry(spec, launch)
     existing = _get(draft.text, spec.mcp.format, path)
     if existing is not None and not isinstance(existing, dict):
         raise EditError(f"{'.'.join(path)} holds something else than a server; rename or delete it")
-    merged = entry if existing is None else _merged(existing, entry, draft.trace.entries.get(spec.name, {}))
+    entry = _server_entry(spec, launch, existing)
+    if existing is not None and bool(server_url(spec, existing)) != bool(server_url(spec, entry)):
+        forms = {*spec.mcp.entry, *(spec.mcp.http or {})}  # an entry of both forms would be neither
+        existing = {key: value for key, value in existing.items() if key not in forms}
+        merged = {**existing, **entry}
+    else:
+        merged = entry if existing is None else _merged(existing, entry, draft.trace.entries.get(spec.name, {}))
     draft.trace.entries[spec.name] = entry
     if merged == existing:
         return
@@ -181,14 +187,22 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     draft.notes.append((f"{'add' if existing is None else 'update'} MCP server", SERVER_KEY))
 
 
-def _server_entry(spec: AgentSpec, launch: Launch) -> dict[str, Any]:
+def _server_entry(spec: AgentSpec, launch: Launch, existing: dict[str, Any] | None) -> dict[str, Any]:
     assert spec.mcp is not None
-    template = spec.mcp.http if launch.url else spec.mcp.entry
+    url = "" if launch.url == LOCAL else launch.url or server_url(spec, existing)
+    template = spec.mcp.http if url else spec.mcp.entry
     if template is None:
         raise InstallError(f"{spec.title} can only start MCP servers itself; it cannot be given the address of one")
-    values = {"command": launch.command, "args": launch.args, "env": launch.env, "url": launch.url}
+    values = {"command": launch.command, "args": launch.args, "env": launch.env, "url": url}
     entry: dict[str, Any] = fill(template, values)
     return entry
+
+
+def server_url(spec: AgentSpec, entry: dict[str, Any] | None) -> str:
+    """Return the address at which this entry reaches our server, '' for one that starts it."""
+    template = (spec.mcp.http if spec.mcp else None) or {}
+    told = (entry.get(name) for name, value in template.items() if value == "{url}") if entry else ()
+    return next((url for url in told if isinstance(url, str)), "")
 
 
 def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:

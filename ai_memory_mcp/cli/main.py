@@ -91,13 +91,17 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.set_defaults(run=run)
         command.add_argument("--json", action="store_true", help="print JSON")
+        return command
+
+    def add_scoped(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        command = add(name, run, text)
         command.add_argument("--project", help="project by name, instead of the one this folder belongs to")
         command.add_argument("--workspace", help="workspace by name")
         return command
 
     _wire_commands(add)
-    _use_commands(add)
-    _run_commands(add)
+    _use_commands(add_scoped)
+    _run_commands(add, add_scoped)
     return parser
 
 
@@ -115,6 +119,7 @@ def _between(low: int, high: int) -> Callable[[str], int]:
 def _wire_commands(add: Add) -> None:
     setup = add("setup", "wire:setup", "find every agent, show what would be written, wire MCP and hooks")
     _wiring(setup)
+    _server_url(setup)
     setup.add_argument("--trust-codex-hooks", action="store_true", help="have Codex trust our hooks (asks first)")
     mcp = add("install-mcp", "wire:install_mcp", "add the MCP server to one agent (a dry run unless --apply)")
     hooks = add("install-hooks", "wire:install_hooks", "add the hooks to one agent (a dry run unless --apply)")
@@ -122,7 +127,8 @@ def _wire_commands(add: Add) -> None:
     hooks.add_argument("--agent", action="append", required=True, help="the agent, e.g. codex")
     for command in (mcp, hooks):
         command.add_argument("--apply", action="store_true", help="write it")
-        command.add_argument("--project-scope", action="store_true", help="this project's settings, not the user's")
+        _project_level(command)
+    _server_url(mcp)
     uninstall = add("uninstall", "wire:uninstall", "take everything of ours out of the agents' settings again")
     _wiring(uninstall)
     add("agents", "wire:agents", "list the agents that are supported and what is wired")
@@ -133,7 +139,19 @@ def _wiring(command: argparse.ArgumentParser) -> None:
     command.add_argument("--agent", action="append", help="only this agent (may be repeated)")
     command.add_argument("--yes", action="store_true", help="do it without asking")
     command.add_argument("--dry-run", action="store_true", help="only show what would change")
-    command.add_argument("--project-scope", action="store_true", help="this project's settings, not the user's")
+    _project_level(command)
+
+
+def _project_level(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--project", action="store_true", help="the settings of the project here, not the user's")
+
+
+def _server_url(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--server-url",
+        metavar="URL",
+        help="agents are to reach the MCP server there instead of starting one; 'local' takes that back",
+    )
 
 
 def _use_commands(add: Add) -> None:
@@ -183,7 +201,7 @@ def _handoff_command(add: Add) -> None:
         handoff.add_argument(f"--{name}", action="append", default=[], help="leave: may be repeated")
 
 
-def _run_commands(add: Add) -> None:
+def _run_commands(add: Add, add_scoped: Add) -> None:
     serve = add("serve", "run:serve", "run the MCP server on standard input and output")
     serve.add_argument("--agent", help="the agent that starts it")
     emit = add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
@@ -193,6 +211,6 @@ def _run_commands(add: Add) -> None:
     ingest = add("ingest", "run:ingest", "take in what waits in the spool")
     ingest.add_argument("--quiet", action="store_true", help="say nothing")
     ingest.add_argument("--retry", action="store_true", help="try again what was set aside")
-    add("reindex", "run:reindex", "build the index anew from wiki and journal")
+    add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ai_memory_mcp.agents import changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
@@ -18,7 +19,7 @@ from ai_memory_mcp.agents.install import Found, Wired
 from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, write_launcher
 from ai_memory_mcp.agents.pieces import Target
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
-from ai_memory_mcp.agents.wiring import Launch, Part
+from ai_memory_mcp.agents.wiring import LOCAL, Launch, Part
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.config import environment, home_folder, user_home
 from ai_memory_mcp.errors import AiMemoryError, InputError, InstallError
@@ -38,8 +39,11 @@ class Machine:
         return install.detect(list(all_specs().values()), self.target, shutil.which)
 
 
-def this_machine(*, project_scope: bool = False) -> Machine:
-    """Return where settings lie, what agents are to run, and whose settings are meant."""
+def this_machine(*, project_scope: bool = False, url: str | None = None) -> Machine:
+    """Return where settings lie, what agents are to run, and whose settings are meant.
+
+    Raises InputError for a `url` that cannot be the address of a server.
+    """
     env = environment()
     home = home_folder(env)
     if not user_home(env):
@@ -47,7 +51,7 @@ def this_machine(*, project_scope: bool = False) -> Machine:
     project = Path(os.getcwd()) if project_scope else None
     command, args = server_command(sys.executable)
     told = {"AI_MEMORY_HOME": str(home)} if env.get("AI_MEMORY_HOME") else {}
-    launch = Launch(command, args, str(launcher_path(home)), told)
+    launch = Launch(command, args, str(launcher_path(home)), told, url=server_address(url or ""))
     return Machine(home, Target(Path(user_home(env)), env, project), launch)
 
 
@@ -60,9 +64,22 @@ def server_command(python: str) -> tuple[str, tuple[str, ...]]:
     return python, ("-I", "-m", "ai_memory_mcp", "serve")
 
 
+def server_address(told: str) -> str:
+    """Return the address of the MCP endpoint of a server, `local` and '' as they are. Raises InputError."""
+    if told in ("", LOCAL):
+        return told
+    parts = urlsplit(told)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"'{told}' is no address of a server; give it like http://homelab:49374, or 'local'")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InputError("the address must hold no user, token or query; agents read the token from AI_MEMORY_TOKEN")
+    path = parts.path.rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/mcp') else path + '/mcp'}"
+
+
 def setup(args: argparse.Namespace) -> int:
     """Wire every agent found: show, ask, apply."""
-    machine = this_machine(project_scope=args.project_scope)
+    machine = this_machine(project_scope=args.project, url=args.server_url)
     specs = _wanted(args, machine)
     if not specs:
         raise InputError("no agent was found here; install one first, or name it: setup --agent claude-code")
@@ -89,7 +106,8 @@ def install_hooks(args: argparse.Namespace) -> int:
 
 
 def _install_part(args: argparse.Namespace, part: Part) -> int:
-    machine = this_machine(project_scope=args.project_scope)
+    url = args.server_url if part == "mcp" else None
+    machine = this_machine(project_scope=args.project, url=url)
     specs = [find_spec(name) for name in args.agent]
     plan = install.plan(specs, machine.target, machine.launch, machine.memory_home, parts=(part,))
     args.yes, args.dry_run = args.apply, not args.apply
@@ -103,7 +121,7 @@ def _install_part(args: argparse.Namespace, part: Part) -> int:
 
 def uninstall(args: argparse.Namespace) -> int:
     """Take everything of ours out of the agents' settings; memory stays."""
-    machine = this_machine(project_scope=args.project_scope)
+    machine = this_machine(project_scope=args.project)
     specs = [find_spec(name) for name in args.agent] if args.agent else list(all_specs().values())
     plan = install.uninstall(specs, machine.target, machine.launch, machine.memory_home)
     done = _carry_out(args, plan, machine, wiring=False)
