@@ -7,6 +7,7 @@ try:
 except ImportError:  # Windows
     import os  # type: ignore[no-redef]
 
+GONE = "agent-gone"  # the event, in no agent's name, that says so: its stream or its server has come to an end
 SHELLS = (b"sh", b"dash", b"bash", b"zsh", b"ksh", b"fish", b"env", b"timeout")
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 from ai_memory_mcp import emit
-from ai_memory_mcp.alive import agent_pid
+from ai_memory_mcp.alive import GONE, agent_pid
 from ai_memory_mcp.place import exists
 
 try:
@@ -26,7 +26,6 @@ What went wrong stands in logs/emit.log.
 """
 LOG_LIMIT = 1_000_000  # bytes; then the log starts anew, with the old one kept beside it
 DEPTH = 50  # levels of an event kept as structure (the reader of the spool takes 200); deeper ones become text
-STREAM_END = "stream-end"  # what ends the sessions of a host that has gone without a word
 STREAM_LINE = emit.STDIN_LIMIT  # bytes of one line of a stream; a longer one is taken in pieces, as text
 
 
@@ -93,7 +92,7 @@ def stream_events(home: str, env: dict[str, str], agent: str) -> None:
                 emit.complain(home, error)
             reap()
     for session, cwd in stream.open.items():
-        emit.store_event(home, env, stream.agent, STREAM_END, {"session_id": session, "cwd": cwd}, "")
+        emit.store_event(home, env, stream.agent, GONE, {"session_id": session, "cwd": cwd}, "")
     if stream.open:
         start_worker(home, detached=True)
 

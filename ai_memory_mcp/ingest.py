@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import registry, reindex, sessions
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, all_specs, pick
+from ai_memory_mcp.alive import GONE
 from ai_memory_mcp.errors import ProjectError, StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows
@@ -180,6 +182,9 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
         batch.aside.append((entry, reason))
         return False
     spec = spec_of(event.agent)
+    if event.event == GONE:
+        _end_with_agent(res, batch, event)
+        return True
     if SERVER_KEY in str(pick(event.payload, spec.fields.get("tool", ()))):
         _not_stored(batch, event.id, "filtered", place.project.id, "memory's own tool: what it says is stored already")
         return True
@@ -280,10 +285,25 @@ def _is_double(batch: Batch, observation: Observation, at: int, seen: list[int])
 
 def _end_everywhere(res: Resources, batch: Batch, event: Event) -> None:
     """The end of an agent's session ends it in every project it worked in."""
-    for other in batch.ledger.natives(event.agent, _native(event, spec_of(event.agent))):
-        if not other.over and other.last <= event.at:
-            end = {"type": "end", "id": event.id, "session": other.id, "at": event.at.isoformat()}
-            batch.write(res.journal.name_of(other.project, other.id), end)
+    _end(res, batch, event, batch.ledger.natives(event.agent, _native(event, spec_of(event.agent))))
+
+
+def _end_with_agent(res: Resources, batch: Batch, event: Event) -> None:
+    """End what the agent has left open: the session it named, else the only one in its process.
+
+    A server is told its session when it starts, and that may be another one than the agent goes on with.
+    """
+    native = event.payload.get("session_id")
+    named = batch.ledger.natives(event.agent, native) if isinstance(native, str) and native else []
+    running = batch.ledger.running(event.agent, event.pid) if all(row.over for row in named) else []
+    _end(res, batch, event, named + (running if len({row.native_id for row in running}) == 1 else []))
+
+
+def _end(res: Resources, batch: Batch, event: Event, ending: Sequence[SessionRow]) -> None:
+    for row in ending:
+        if not row.over and row.last <= event.at:
+            end = {"type": "end", "id": event.id, "session": row.id, "at": event.at.isoformat()}
+            batch.write(res.journal.name_of(row.project, row.id), end)
 
 
 def _kind(event: Event, spec: AgentSpec) -> str:

@@ -42,6 +42,11 @@ class Ledger:
         found = [row for one in ids if (row := self._rows[one])]
         return sorted(found, key=lambda row: row.last, reverse=True)
 
+    def running(self, agent: str, pid: int) -> list[SessionRow]:
+        """Return the agent's sessions in this process that have not ended."""
+        known = {row.id: row for row in rows.unsettled(self.db)} | self._rows
+        return [row for row in known.values() if row and (row.agent, row.pid) == (agent, pid) and not row.over]
+
     def keep(self, row: SessionRow) -> None:
         """Note a changed session."""
         self._rows[row.id] = row

@@ -382,7 +382,7 @@ def test_a_stream_stores_every_line_and_survives_bad_ones(hook):
     raw = b"\n".join([json.dumps(lines[0]).encode(), b"{bad", b"", json.dumps(lines[1]).encode()])
     hook.emit(raw, "--agent", "claude-code", "--stream")
     kept = [(entry["event"], bool(entry["problem"])) for entry in hook.entries()]
-    assert kept == [("UserPromptSubmit", False), ("unknown", True), ("Stop", False), ("stream-end", False)]
+    assert kept == [("UserPromptSubmit", False), ("unknown", True), ("Stop", False), ("agent-gone", False)]
 
 
 def test_a_stream_answers_each_session_start_with_one_line(hook):

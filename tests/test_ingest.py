@@ -293,3 +293,40 @@ def test_calls_of_our_own_tools_are_no_observations(home: Path, memory: LocalMem
     assert (report.ingested, report.filtered) == (3, 1)
     assert memory.status(Scope(cwd=str(work))).capture.filtered == 1
     assert "memory_search" not in memory.read(Scope(cwd=str(work)), "one", observations=True).text
+
+
+def test_an_agent_that_is_gone_has_ended_what_it_left_open_and_only_that(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    other = Player(home, work, "other", pid=7).start().works()
+    player = Player(home, work, "s1").start().works()
+    player.send("agent-gone")
+    memory.ingest()
+
+    states = {session.native_id: session.state for session in memory.sessions(scope(work), limit=9)}
+    assert states == {"s1": "closed", "other": "open"}
+    assert kinds(memory).count("other") == 0
+
+    other.session = "never heard of"  # as a server is told at its start, before the agent takes up another session
+    other.send("agent-gone")
+    memory.ingest()
+
+    states = {session.native_id: session.state for session in memory.sessions(scope(work), limit=9)}
+    assert states == {"s1": "closed", "other": "closed"}
+    assert kinds(memory).count("session-end") == 0
+
+
+def test_of_several_sessions_in_one_process_none_is_ended_by_guess(home: Path, memory: LocalMemory, work: Path) -> None:
+    for name in ("one", "two"):
+        Player(home, work, name).start().works()
+    Player(home, work, "", ago=1).send("agent-gone")
+    memory.ingest()
+
+    assert [session.state for session in memory.sessions(scope(work), limit=9)] == ["open", "open"]
+
+
+def kinds(memory: LocalMemory) -> list[str]:
+    """Return the kind of every observation in the journal."""
+    paths = memory.res.journal.folder.glob("*/*.jsonl")
+    records = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+    return [record["kind"] for record in records if record["type"] == "observation"]

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.server.backend import REPLAY_ID, Backend
 from ai_memory_mcp.server.handshake import (
     initialize_result,
@@ -103,6 +104,7 @@ def run_stdio(
     during the handshake: it must be instant. `agent` overrides what the client calls itself.
     """
     source, sink = claim_stdio()
+    agent_pid()  # while it lives
     cwd = _folder()
     told = instructions(_hint(waiting_hint, cwd))
 
@@ -165,22 +167,16 @@ class _LocalTick:
 
 def _note_end(caller: Caller) -> None:
     """Spool that the session ended with its server: not every agent, and not every end, has a hook that says so."""
-    if not caller.session:
-        return
-    from ai_memory_mcp import emit, place
-    from ai_memory_mcp.agents.spec import find_spec
+    from ai_memory_mcp import alive, emit, place
+    from ai_memory_mcp.agents.spec import all_specs
     from ai_memory_mcp.emit_rare import start_worker
 
-    ends = [name for name, event in find_spec(caller.agent).events.items() if event.kind == "session-end"]
-    if ends:
+    spec = all_specs().get(caller.agent)
+    if spec is not None and spec.events:
         env = emit.environment()
         home = place.default_home(env)
-        payload: dict[str, object] = {
-            "session_id": caller.session,
-            "cwd": caller.root or _folder(),
-            "reason": "server closed",
-        }
-        emit.store_event(home, env, caller.agent, ends[0], payload, "")
+        payload: dict[str, object] = {"session_id": caller.session, "cwd": caller.root or _folder()}
+        emit.store_event(home, env, caller.agent, alive.GONE, payload, "")
         start_worker(home, detached=True)
 
 
