@@ -55,7 +55,7 @@ def test_the_worker_mends_the_launcher_of_its_own_installation_only(hook):
     assert bundle_of(hook).exists()
     retire_launcher(hook.home)
     mend_launcher(hook.home, sys.executable)
-    assert hook.launcher.read_bytes() == b"#!/bin/sh\nexit 0\n"
+    assert hook.launcher.read_bytes() == b"#!/bin/sh\n# retired\nexit 0\n"
 
 
 def test_two_writers_at_once_leave_a_whole_launcher(tmp_path):

@@ -121,7 +121,7 @@ def retire_launcher(home: Path) -> None:
     """Leave a launcher that does nothing: an agent that still runs calls it until it ends."""
     path = launcher_path(home)
     if path.exists():
-        write_atomic(path, b"#!/bin/sh\nexit 0\n", mode=0o700)
+        write_atomic(path, b"#!/bin/sh\n# retired\nexit 0\n", mode=0o700)
 
 
 def bundled() -> bytes:

@@ -20,12 +20,15 @@ MARK = "ai-memory-mcp"
 
 def file_text(file: PluginFile, spec: AgentSpec, launch: Launch) -> str:
     """Return what the file is to hold: the script, with the command of the hook in it."""
-    text = file.text
-    if file.source:
-        text = (scripts_dir() / file.source).read_text(encoding="utf-8")
-        text = text.replace("@STREAM@", (scripts_dir() / "stream.js").read_text(encoding="utf-8").rstrip("\n"))
     command = [*launch.hook, "--agent", spec.name, "--stream"]
-    return text.replace("@COMMAND@", json.dumps(command, ensure_ascii=False))
+    return script_text(file.source, json.dumps(command, ensure_ascii=False)) if file.source else file.text
+
+
+def script_text(source: str, command: str) -> str:
+    """Return a script of `hook_scripts/` with what all share in it; `command` is an expression of JavaScript."""
+    text = (scripts_dir() / source).read_text(encoding="utf-8")
+    text = text.replace("@STREAM@", (scripts_dir() / "stream.js").read_text(encoding="utf-8").rstrip("\n"))
+    return text.replace("@COMMAND@", command)
 
 
 def is_ours(text: str) -> bool:

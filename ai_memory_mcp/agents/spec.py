@@ -125,6 +125,26 @@ class PluginSpec(_Part):
     entries: tuple[PluginEntry, ...] = ()
 
 
+class BundleFile(_Part):
+    """One file of a plugin: JSON by a template (see `bundle`), or a script of `hook_scripts/`."""
+
+    path: str
+    data: Any = None
+    script: str = ""
+
+
+class BundleSpec(_Part):
+    """A ready plugin in the agent's own format. `root` is the agent's word for the plugin's folder.
+
+    `pack`: the name of the archive in which the agent wants it. `install`: what a user does to install it.
+    """
+
+    root: str
+    install: str
+    pack: str = ""
+    files: tuple[BundleFile, ...]
+
+
 class BriefSpec(_Part):
     """How the agent takes a brief: at which event, in which output shape, at most how many characters.
 
@@ -167,6 +187,7 @@ class AgentSpec(_Part):
     mcp: McpSpec | None = None
     hooks: HooksSpec | None = None
     plugin: PluginSpec | None = None
+    bundle: BundleSpec | None = None
     brief: BriefSpec | None = None
     foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)

@@ -131,7 +131,9 @@ def _wire_commands(add: Add) -> None:
     _server_url(mcp)
     uninstall = add("uninstall", "wire:uninstall", "take everything of ours out of the agents' settings again")
     _wiring(uninstall)
-    add("agents", "wire:agents", "list the agents that are supported and what is wired")
+    agents = add("agents", "wire:agents", "list the agents that are supported and what is wired")
+    agents.add_argument("--bundle", metavar="AGENT", help="write the ready plugin of this agent instead")
+    agents.add_argument("--out", metavar="FOLDER", default=".", help="where to write it (default: here)")
     add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
 
 

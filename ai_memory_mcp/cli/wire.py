@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ai_memory_mcp.agents import changes, install, trust
+from ai_memory_mcp.agents import bundle, changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
 from ai_memory_mcp.agents.install import Found, Wired
 from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, write_launcher
@@ -23,7 +23,7 @@ from ai_memory_mcp.agents.wiring import LOCAL, Launch, Part
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.config import environment, home_folder, user_home
 from ai_memory_mcp.errors import AiMemoryError, InputError, InstallError
-from ai_memory_mcp.files import private_dir
+from ai_memory_mcp.files import private_dir, write_atomic
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def uninstall(args: argparse.Namespace) -> int:
 
 
 def agents(args: argparse.Namespace) -> int:
-    """List supported agents and what is wired."""
+    """List supported agents and what is wired; or write the plugin of one."""
+    if args.bundle:
+        return _bundle(args)
     machine = this_machine()
     here = {found.spec.name: found for found in machine.found()}
     rows = []
@@ -146,6 +148,27 @@ def agents(args: argparse.Namespace) -> int:
         render.as_json({"agents": rows})
     else:
         render.agents(rows)
+    return 0
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    spec = find_spec(args.bundle)
+    out = Path(args.out)
+    if spec.bundle and spec.bundle.pack:
+        files = {spec.bundle.pack: bundle.packed(spec)}
+    else:
+        files = {path: text.encode() for path, text in bundle.bundle_files(spec).items()}
+    for path, data in files.items():
+        place = out / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, data, mode=0o755 if path.endswith(".sh") else 0o644)
+    written = [str(out / path) for path in files]
+    if args.json:
+        render.as_json({"written": written, "install": spec.bundle.install if spec.bundle else ""})
+    else:
+        for path in written:
+            render.out(path)
+        render.out(f"Install it: {spec.bundle.install}" if spec.bundle else "")
     return 0
 
 
