@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import registry, reindex, sessions
-from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, all_specs, pick
+from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, named_spec, pick
 from ai_memory_mcp.alive import GONE
 from ai_memory_mcp.errors import ProjectError, StorageError
 from ai_memory_mcp.files import locked
@@ -218,7 +218,8 @@ def _offer(event: Event, row: SessionRow) -> dict[str, Any]:
 
 def spec_of(agent: str) -> AgentSpec:
     """Return the agent's description; an agent without one is still captured, by the commonest field names."""
-    return all_specs().get(agent) or AgentSpec(name=agent, title=agent, fields=all_specs()["claude-code"].fields)
+    known, usual = named_spec(agent), named_spec("claude-code")
+    return known or AgentSpec(name=agent, title=agent, fields=usual.fields if usual else {})
 
 
 def _not_stored(batch: Batch, event_id: str, why: str, project: str, reason: str = "") -> None:

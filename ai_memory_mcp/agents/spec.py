@@ -5,6 +5,7 @@ Adding an agent is adding a folder. Nothing here knows an agent by name.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -214,14 +215,24 @@ def _data_dir(name: str) -> Path:
 @lru_cache(maxsize=1)
 def all_specs() -> dict[str, AgentSpec]:
     """Read every description, by name. Raises ConfigError naming the file that is wrong."""
-    specs: dict[str, AgentSpec] = {}
-    for path in sorted(configs_dir().glob("*/agent.toml")):
-        try:
-            spec = AgentSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, ValidationError) as error:
-            raise ConfigError(f"{path} is not a valid agent description: {error}") from error
-        specs[spec.name] = spec
-    return specs
+    return {path.parent.name: _read(path) for path in sorted(configs_dir().glob("*/agent.toml"))}
+
+
+@lru_cache(maxsize=64)
+def named_spec(name: str) -> AgentSpec | None:
+    """Return the agent with this name without reading the others' descriptions; None for an unknown one.
+
+    Raises ConfigError when its description is wrong.
+    """
+    path = configs_dir() / name / "agent.toml"
+    return _read(path) if re.fullmatch("[a-z0-9-]+", name) and path.exists() else None
+
+
+def _read(path: Path) -> AgentSpec:
+    try:
+        return AgentSpec.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConfigError(f"{path} is not a valid agent description: {error}") from error
 
 
 def find_spec(name: str) -> AgentSpec:

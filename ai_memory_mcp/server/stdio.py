@@ -168,10 +168,10 @@ class _LocalTick:
 def _note_end(caller: Caller) -> None:
     """Spool that the session ended with its server: not every agent, and not every end, has a hook that says so."""
     from ai_memory_mcp import alive, emit, place
-    from ai_memory_mcp.agents.spec import all_specs
+    from ai_memory_mcp.agents.spec import named_spec
     from ai_memory_mcp.emit_rare import start_worker
 
-    spec = all_specs().get(caller.agent)
+    spec = named_spec(caller.agent)
     if spec is not None and spec.events:
         env = emit.environment()
         home = place.default_home(env)
