@@ -23,7 +23,7 @@ LAYERS = (
         """errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict
         briefparts""",
     ),
-    ("resources", "config project spool journal wiki index files agents.spec resources"),
+    ("resources", "config project spool journal wiki index files processes agents.spec resources"),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger

@@ -1,0 +1,147 @@
+"""Other programs that we start: bounded in time, and ended together with what they started themselves.
+
+`run` is one question and its answer, `conversation` is JSON-RPC on standard input and output (MCP servers speak it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+
+def run(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, limit: float, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, `given` being its whole input. `limit` is in seconds.
+
+    Raises OSError when it cannot be started and subprocess.TimeoutExpired when it had to be killed.
+    """
+    pipe = subprocess.PIPE
+    process = _start(command, env, cwd, pipe)
+    with process:
+        try:
+            out, err = process.communicate(given, timeout=limit)
+        except BaseException:  # time is up, or Ctrl-C, which does not reach a group of its own
+            _kill(process)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+class Conversation:
+    """Requests to a program and its answers, one JSON object per line."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self._process = process
+        self._errors = errors
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._asked = 0
+        threading.Thread(target=self._pump, daemon=True).start()
+
+    def ask(self, method: str, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        """Return the result of one request; what comes between is skipped. `deadline` is of the monotonic clock.
+
+        Raises TimeoutError, ValueError for an answer that is no result, and OSError when the program has gone.
+        """
+        self._asked += 1
+        self._send({"id": self._asked, "method": method, "params": dict(params)})
+        while True:
+            message = self._next(method, deadline)
+            if isinstance(message, dict) and message.get("id") == self._asked:
+                if not isinstance(message.get("result"), dict):
+                    raise ValueError(f"it refuses {method}: {json.dumps(message.get('error'))[:200]}")
+                result: dict[str, Any] = message["result"]
+                return result
+
+    def tell(self, method: str) -> None:
+        """Send a notification. Raises OSError when the program has gone."""
+        self._send({"method": method})
+
+    def close(self, limit: float = 1.0) -> bool:
+        """End the input; tell whether the program ended by that within `limit` seconds. Else it is killed."""
+        with suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            _kill(self._process)
+            self._process.wait()
+            return False
+        return True
+
+    def complaint(self) -> str:
+        """Return the end of what the program wrote to standard error, on one line."""
+        self._errors.seek(0)
+        return " ".join(self._errors.read().split())[-300:]
+
+    def _next(self, method: str, deadline: float) -> Any:
+        try:
+            line = self._lines.get(timeout=max(0.01, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError(f"it does not answer {method}") from None
+        if not line:
+            raise ValueError(f"it ended without an answer to {method}")
+        with suppress(ValueError):
+            return json.loads(line)
+        raise ValueError(f"it writes what is no JSON: {line.strip()[:200]}")
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._process.stdin is None:
+            raise ValueError("it has no standard input")
+        self._process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        self._process.stdin.flush()
+
+    def _pump(self) -> None:
+        output = self._process.stdout
+        if output is not None:
+            with suppress(OSError, ValueError), output:
+                for line in output:
+                    self._lines.put(line)
+        self._lines.put("")
+
+
+@contextmanager
+def conversation(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Iterator[Conversation]:
+    """Start a program to speak JSON-RPC with; at the end its input is closed. Raises OSError when it cannot start."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = _start(command, env, cwd, errors)
+        talk = Conversation(process, errors)
+        try:
+            yield talk
+        finally:
+            talk.close()
+
+
+def _start(
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None, errors: int | IO[str]
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        cwd=cwd,
+        env=dict(env),
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=os.name == "posix",
+    )
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """The command may be a wrapper around the real one: on POSIX its whole group goes."""
+    with suppress(ProcessLookupError):
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
