@@ -7,7 +7,8 @@
     ├── InputError         an argument is not acceptable (path outside the wiki, empty page …)
     ├── ConflictError      somebody else was first (handoff accepted, page changed meanwhile)
     ├── StorageError       the disk, a lock or a repository refused
-    └── InstallError       an agent's settings file cannot be changed safely
+    ├── InstallError       an agent's settings file cannot be changed safely
+    └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
 Every message says what happened and what to do. Three translators only: cli, server http, server mcp.
 """
@@ -59,3 +60,9 @@ class InstallError(AiMemoryError):
     """An agent's settings file cannot be changed safely."""
 
     code = "install"
+
+
+class UpgradeError(AiMemoryError):
+    """The installer offers nothing, refused, or left something else behind."""
+
+    code = "upgrade"

@@ -1,6 +1,7 @@
 """Other programs that we start: bounded in time, and ended together with what they started themselves.
 
-`run` is one question and its answer, `conversation` is JSON-RPC on standard input and output (MCP servers speak it).
+`run` is one question and its answer, `show` is work that the user watches and may interrupt, `conversation` is
+JSON-RPC on standard input and output (MCP servers speak it).
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ def run(
             _kill(process)
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def show(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> int:
+    """Run a command in front of the user, who sees on standard error what it says; returns its exit code.
+
+    Raises OSError when it cannot be started.
+    """
+    return subprocess.run(list(command), env=dict(env), cwd=cwd, stdout=2).returncode
 
 
 class Conversation:

@@ -109,12 +109,16 @@ def write_launcher(home: Path, python: str) -> Path:
 
 def mend_launcher(home: Path, python: str) -> None:
     """After an upgrade write anew what has moved. A launcher of another installation, or a retired one, is left."""
-    try:
-        ours = shlex.quote(python) in launcher_path(home).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return
-    if ours:
+    if starts(home, python):
         write_launcher(home, python)
+
+
+def starts(home: Path, python: str) -> bool:
+    """Tell whether there is a launcher and it runs this interpreter, that is, this installation."""
+    try:
+        return shlex.quote(python) in launcher_path(home).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def retire_launcher(home: Path) -> None:

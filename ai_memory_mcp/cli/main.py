@@ -121,6 +121,7 @@ def _wire_commands(add: Add) -> None:
     _wiring(setup)
     _server_url(setup)
     setup.add_argument("--trust-codex-hooks", action="store_true", help="have Codex trust our hooks (asks first)")
+    setup.add_argument("--refresh", action="store_true", help="only bring up to date what is wired, add nothing")
     mcp = add("install-mcp", "wire:install_mcp", "add the MCP server to one agent (a dry run unless --apply)")
     hooks = add("install-hooks", "wire:install_hooks", "add the hooks to one agent (a dry run unless --apply)")
     mcp.add_argument("--client", dest="agent", action="append", required=True, help="the agent, e.g. claude-code")
@@ -135,6 +136,9 @@ def _wire_commands(add: Add) -> None:
     agents.add_argument("--bundle", metavar="AGENT", help="write the ready plugin of this agent instead")
     agents.add_argument("--out", metavar="FOLDER", default=".", help="where to write it (default: here)")
     add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
+    upgrade = add("upgrade", "upgrade:upgrade", "upgrade this program and what setup has wired")
+    upgrade.add_argument("--check", action="store_true", help="only tell which version is installed and available")
+    upgrade.add_argument("--yes", action="store_true", help="do it without asking")
 
 
 def _wiring(command: argparse.ArgumentParser) -> None:

@@ -169,6 +169,25 @@ def agents(rows: Sequence[Mapping[str, Any]]) -> None:
             out(styled(f"  {safe(error)}", "yellow"))
 
 
+def upgrade(told: Mapping[str, Any]) -> None:
+    """Print which version is installed and which is available."""
+    by = f", installed by {told['installer']}" if told["installer"] else ", a checkout"
+    out(f"installed  {styled(told['installed'], 'bold')}{by}{' from ' + told['origin'] if told['origin'] else ''}")
+    if told["available"]:
+        out(f"available  {styled(told['available'], 'bold')}{'' if told['newer'] else ': nothing to do'}")
+    if told["newer"] is not False:
+        out(f"upgrade    {styled(safe(told['command']), 'cyan')}")
+
+
+def upgraded(told: Mapping[str, Any]) -> None:
+    """Print what an upgrade has brought and changed."""
+    out(f"{told['upgraded']} is installed. Agents that run now use it once they are started again.")
+    for change in told["refreshed"].get("changes", ()):
+        out(f"{safe(change['path'])}: {safe(', '.join(change['summary']))}")
+    for error in told["refreshed"].get("errors", ()):
+        out(styled(safe(error), "yellow"))
+
+
 def coloured_diff(text: str) -> str:
     """Colour a unified diff when stdout is a terminal."""
     styles = {"+": "green", "-": "red", "@": "cyan"}

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from ai_memory_mcp.agents import bundle, changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
 from ai_memory_mcp.agents.install import Found, Wired
-from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, write_launcher
+from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, starts, write_launcher
 from ai_memory_mcp.agents.pieces import Target
+from ai_memory_mcp.agents.refresh import refresh_plan
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
 from ai_memory_mcp.agents.wiring import LOCAL, Launch, Part
 from ai_memory_mcp.cli import render
@@ -56,12 +57,16 @@ def this_machine(*, project_scope: bool = False, url: str | None = None) -> Mach
 
 
 def server_command(python: str) -> tuple[str, tuple[str, ...]]:
-    """Return the absolute command of the MCP server: the installed script, else the module, kept from importing
-    anything out of the folder that the agent runs in."""
+    """Return the absolute command of the MCP server and its arguments."""
+    command, *args = program(python)
+    return command, (*args, "serve")
+
+
+def program(python: str) -> list[str]:
+    """Return the command of this installation: the installed script, else the module, kept from importing anything
+    out of the folder that it is run in."""
     script = Path(python).with_name("ai-memory-mcp")
-    if script.exists():
-        return str(script), ("serve",)
-    return python, ("-I", "-m", "ai_memory_mcp", "serve")
+    return [str(script)] if script.exists() else [python, "-I", "-m", "ai_memory_mcp"]
 
 
 def server_address(told: str) -> str:
@@ -78,12 +83,35 @@ def server_address(told: str) -> str:
 
 
 def setup(args: argparse.Namespace) -> int:
-    """Wire every agent found: show, ask, apply."""
+    """Wire every agent found, or with --refresh bring up to date what is wired: show, ask, apply."""
     machine = this_machine(project_scope=args.project, url=args.server_url)
+    if args.refresh:
+        return _refresh(args, machine)
     specs = _wanted(args, machine)
     if not specs:
         raise InputError("no agent was found here; install one first, or name it: setup --agent claude-code")
     plan = install.plan(specs, machine.target, machine.launch, machine.memory_home)
+    return _set_up(args, machine, specs, plan)
+
+
+def _refresh(args: argparse.Namespace, machine: Machine) -> int:
+    known = [find_spec(name) for name in args.agent] if args.agent else list(all_specs().values())
+    specs, plan = refresh_plan(known, machine.target, machine.launch, machine.memory_home)
+    other = bool(specs) and not starts(machine.memory_home, sys.executable)
+    if specs and not other:
+        return _set_up(args, machine, specs, plan)
+    if args.json:
+        render.as_json({"agents": [], **_told(Plan(), None), "trust": {}})
+    elif other:
+        render.out(
+            "What is wired here starts another installation and was left as it is; `setup` moves it to this one."
+        )
+    else:
+        render.out("No agent is wired, so there is nothing to bring up to date.")
+    return 0
+
+
+def _set_up(args: argparse.Namespace, machine: Machine, specs: Sequence[AgentSpec], plan: Plan) -> int:
     done = _carry_out(args, plan, machine, wiring=True)
     codex = [spec for spec in specs if spec.hooks and spec.hooks.trust]
     trusted = _trust(args, machine, codex) if done is not None else {}
@@ -198,7 +226,7 @@ def _carry_out(args: argparse.Namespace, plan: Plan, machine: Machine, *, wiring
         _show(plan)
     if args.dry_run:
         return None
-    if plan.changes and not args.yes and not _agreed("Write these changes?"):
+    if plan.changes and not args.yes and not agreed("Write these changes?"):
         return None
     private_dir(machine.memory_home)
     if wiring:
@@ -222,7 +250,7 @@ def _show(plan: Plan) -> None:
         render.out("Nothing to do.")
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
     """Ask on the terminal, or whoever writes to standard input. Raises InputError when nobody does."""
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
@@ -247,7 +275,7 @@ def _trust(args: argparse.Namespace, machine: Machine, specs: Sequence[AgentSpec
             _say(args, "or run `ai-memory-mcp setup --trust-codex-hooks`. Until then it is not captured.")
             continue
         question = f"Trust the hooks of ai-memory in {spec.title}? This skips its own question."
-        if not args.yes and not _agreed(question):
+        if not args.yes and not agreed(question):
             continue
         try:
             codex = next(filter(None, map(shutil.which, spec.executables)), None)
