@@ -1,23 +1,23 @@
 """What is wrong with this memory, and the one command that mends it. Looks only: doctor changes nothing.
 
 Each check is a function from a `Look` to findings; one that fails is a finding itself, and the others still run.
-What is in order is told only where silence would leave a doubt (capture, each agent).
+What is in order is told only where silence would leave a doubt (capture, the index, who holds a lock, each agent).
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
 
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
+from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.config import load_config
 from ai_memory_mcp.errors import AiMemoryError, StorageError
@@ -26,10 +26,13 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Finding
 from ai_memory_mcp.project import identify
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.trying import try_launcher, try_server
 
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
 HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
 LITTLE_SPACE = 200 * 2**20  # bytes
+MANY_LOGS = 20 * 2**20  # bytes
+HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin")  # of a home, beside the index
 RECENT = timedelta(hours=24)
 INGEST = "ai-memory-mcp ingest"
 REINDEX = "ai-memory-mcp reindex"
@@ -40,7 +43,8 @@ SETUP = "ai-memory-mcp setup"
 class Wiring:
     """How one agent that is on this machine is wired, as plain values (states as in `agents.install.Wired`).
 
-    `trusted` is None where hooks need no approval; `command` is the executable that its MCP entry starts.
+    `trusted` is None where hooks need no approval. Its MCP entry starts `command` with the variables `env` set
+    besides, or reaches a server at `url`.
     """
 
     name: str
@@ -49,7 +53,9 @@ class Wiring:
     hooks: Literal["unsupported", "missing", "wired", "outdated", "broken"]
     trusted: bool | None = None
     errors: tuple[str, ...] = ()
-    command: str = ""
+    command: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,39 @@ def check_home(look: Look) -> Iterator[Finding]:
         yield _warning(f"only {free // 2**20} MB are free on the disk of {home}; at 0 events are lost", f"df -h {home}")
 
 
+def check_disk(look: Look) -> Iterator[Finding]:
+    """What takes how much; only logs can grow without end, a file in them goes on its own."""
+    sizes = {part: _taken(look.home / part) for part in HOLDS}
+    sizes["index"] = sum(_taken(look.home / f"index.db{end}") for end in ("", "-wal", "-shm"))
+    parts = sorted(((size, part) for part, size in sizes.items() if size), reverse=True)
+    yield _ok(
+        f"{_readable(sum(sizes.values()))} on disk: {', '.join(f'{part} {_readable(size)}' for size, part in parts)}"
+    )
+    if sizes["logs"] > MANY_LOGS:
+        largest = max((look.home / "logs").iterdir(), key=_taken)
+        yield _warning(f"{look.home / 'logs'} has grown to {_readable(sizes['logs'])}", f"rm {largest}")
+
+
+def _taken(path: Path) -> int:
+    """The bytes in a file or in all files below a folder; 0 where there is none."""
+    if not path.is_dir():
+        return path.lstat().st_size if path.exists() else 0
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+def _readable(size: float) -> str:
+    for unit in ("bytes", "KB", "MB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.4g} GB"
+
+
 def check_settings(look: Look) -> Iterator[Finding]:
     """config.toml and the project's .ai-memory.toml say what may be captured: both must parse."""
     for read in (lambda: load_config(look.home, look.env), lambda: identify(look.cwd, look.res.user_home)):
@@ -146,9 +185,9 @@ def check_settings(look: Look) -> Iterator[Finding]:
 def check_spool(look: Look) -> Iterator[Finding]:
     """Events do not wait for hours, and none is set aside."""
     oldest = look.res.spool.oldest()
-    if oldest is not None and oldest > WAITS_LONG:
-        waiting = look.res.spool.pending()
-        yield _warning(f"{waiting} events wait to be taken in, the oldest for {_duration(oldest)}", INGEST)
+    if oldest is not None:
+        told = f"{look.res.spool.pending()} events wait to be taken in, the oldest for {_duration(oldest)}"
+        yield _warning(told, INGEST) if oldest > WAITS_LONG else _ok(told)
     reasons = Counter(reason for _, reason in look.res.spool.kept_aside())
     for reason, count in reasons.most_common(3):
         yield _warning(f"{count} set aside: {reason}", f"{INGEST} --retry")
@@ -210,7 +249,7 @@ def check_index(look: Look) -> Iterator[Finding]:
         yield _warning("the index is not completely built; the next command does it", REINDEX)
         return
     with index.read() as db:
-        known = rows.file_sizes(db)
+        known, counts = rows.file_sizes(db), rows.counts(db)
     sizes = journal.sizes()
     behind = [name for name, size in sizes.items() if size > known.get(name, 0)]
     short = [name for name, size in known.items() if sizes.get(name, 0) < size]
@@ -218,6 +257,8 @@ def check_index(look: Look) -> Iterator[Finding]:
         yield _warning(f"the index lacks a part of {len(behind)} journal files, first {behind[0]}", REINDEX)
     if short:
         yield _error(f"{len(short)} journal files are gone or cut short, first {journal.folder / short[0]}", REINDEX)
+    if not behind and not short:
+        yield _ok(f"the index is whole: {counts.pages} pages, {counts.observations} observations")
 
 
 def check_locks(look: Look) -> Iterator[Finding]:
@@ -230,12 +271,13 @@ def check_locks(look: Look) -> Iterator[Finding]:
         except (FileNotFoundError, ValueError):
             continue
         held = look.now.timestamp() - since
+        told = f"process {pid} has held {lock.name} for {_duration(held)}"
         if not process_lives(pid):
             yield _warning(f"process {pid} died holding {lock.name}; the next holder cleans up after it", INGEST)
         elif held > HELD_LONG:
-            yield _warning(
-                f"process {pid} has held {lock.name} for {_duration(held)}; end it if it hangs", f"kill {pid}"
-            )
+            yield _warning(f"{told}; end it if it hangs", f"kill {pid}")
+        else:
+            yield _ok(told)
 
 
 _UNFINISHED = {"MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "pick"}
@@ -288,33 +330,16 @@ def check_launcher(look: Look) -> Iterator[Finding]:
         yield _warning(f"{path} starts another installation than this one ({look.python})", SETUP)
 
 
-def try_launcher(path: Path, limit: float = 10.0) -> str:
-    """Run the launcher once as an agent would, into a throw-away home; returns what is wrong ('' for nothing).
-
-    `limit` is in seconds. The real memory sees nothing of it: AI_MEMORY_HOME goes before the launcher's own.
-    """
-    with tempfile.TemporaryDirectory(prefix="ai-memory-try-") as folder:
-        env = {"HOME": folder, "AI_MEMORY_HOME": folder, "PATH": os.defpath}
-        command = [str(path), "made-up-agent", "Try"]
-        try:
-            done = subprocess.run(command, input=b"{}", capture_output=True, cwd=folder, env=env, timeout=limit)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{path} cannot be run: {error}"
-        stored = any(Path(folder, "spool").glob("*.json"))
-        said = done.stderr.decode("utf-8", "replace").strip()[-300:] or "its interpreter or package is gone"
-        return "" if stored else f"{path} ran without effect: {said}"
-
-
 def check_agents(look: Look) -> Iterator[Finding]:
     """Every agent found here is wired, its hooks are approved, and events of it arrive."""
     if not look.wiring:
         yield _warning("no supported agent was found on this machine", "ai-memory-mcp agents")
-    last = _last_events(look)
+    last, tried = _last_events(look), dict[tuple[str, ...], str]()
     for one in look.wiring:
-        faults = list(_faults(one))
+        faults = [*_faults(one), *_server_faults(one, look, tried)]
         yield from faults
         if not faults:
-            yield _ok(f"{one.title}: MCP and hooks are wired; {_ago(last.get(one.name), look.now)}")
+            yield _ok(f"{one.title}: {_standing(one, last.get(one.name), look.now)}")
 
 
 def _faults(one: Wiring) -> Iterator[Finding]:
@@ -328,8 +353,34 @@ def _faults(one: Wiring) -> Iterator[Finding]:
             yield _warning(f"{one.title}: {' and '.join(parts)} {words}", setup)
     if one.trusted is False:
         yield _warning(f"{one.title} skips our hooks until they are approved", f"{SETUP} --trust-codex-hooks")
-    if one.command and one.mcp == "wired" and not shutil.which(one.command):
-        yield _error(f"{one.title}: {one.command}, which it starts as MCP server, cannot be run", setup)
+
+
+def _server_faults(one: Wiring, look: Look, tried: dict[tuple[str, ...], str]) -> Iterator[Finding]:
+    """Whether the MCP server that this agent starts works; the same command is `tried` once for all agents."""
+    if not one.command or one.mcp not in ("wired", "outdated"):
+        return
+    key = (*one.command, *(f"{name}={value}" for name, value in sorted(one.env.items())))
+    if key not in tried:
+        tried[key] = try_server(one.command, {**_agents_environment(look.env), **one.env})
+    if tried[key]:
+        told = f"{one.title}: its MCP server {' '.join(one.command)} {tried[key]}"
+        yield _error(told, f"{SETUP} --agent {one.name}")
+
+
+def _agents_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment an agent would have: without our settings, and without the session that doctor may run in."""
+    sessions = {name for spec in all_specs().values() for name in (spec.session.server_env, spec.session.root_env)}
+    return {name: value for name, value in env.items() if name not in sessions and not name.startswith("AI_MEMORY_")}
+
+
+def _standing(one: Wiring, last: datetime | None, now: datetime) -> str:
+    """How an agent without faults stands: what is wired, what it cannot have, and when it was last heard of."""
+    mcp = f"MCP is wired to {one.url}" if one.url else "MCP is wired"
+    if one.hooks == "unsupported":
+        return f"{mcp}; it has no hooks, so what it does is not captured"
+    if one.mcp == "unsupported":
+        return f"hooks are wired, it has no MCP; {_ago(last, now)}"
+    return f"{mcp}, hooks are wired; {_ago(last, now)}" if one.url else f"MCP and hooks are wired; {_ago(last, now)}"
 
 
 def _last_events(look: Look) -> dict[str, datetime]:
@@ -352,6 +403,7 @@ def _duration(seconds: float) -> str:
 
 CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_home,
+    check_disk,
     check_settings,
     check_spool,
     check_capture,

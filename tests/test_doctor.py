@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,28 @@ from ai_memory_mcp.agents.launcher import write_launcher
 from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.doctor import Wiring, examine
+from ai_memory_mcp.files import locked
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Scope
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.trying import try_server
 
 SETUP = "ai-memory-mcp setup --agent claude-code"
 NOW = datetime.now(timezone.utc)
-CLAUDE = Wiring("claude-code", "Claude Code", "wired", "wired", command=sys.executable)
+CLAUDE = Wiring("claude-code", "Claude Code", "wired", "wired")
+OURS = (sys.executable, "-m", "ai_memory_mcp", "serve")
+
+# An MCP server that notes how it was started, and answers everything alike.
+SERVER = """
+import json, os, sys
+with open({record!r}, "a") as file:
+    file.write(json.dumps({{"argv": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}) + "\\n")
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" in asked:
+        print(json.dumps({{"jsonrpc": "2.0", "id": asked["id"], "result": {answer}}}), flush=True)
+{end}
+"""
 
 
 class Patient:
@@ -79,6 +95,7 @@ def test_a_healthy_memory_has_no_faults_and_tells_its_accounts(patient):
     found = patient.examine(now=datetime.now(timezone.utc) + timedelta(minutes=10))
     assert {level for level, _, _ in found} == {"ok"}
     messages = " / ".join(message for _, message, _ in found)
+    assert "the index is whole: 1 pages, 1 observations" in messages
     assert "1 events seen = 1 stored, 0 duplicates, 0 filtered, 0 set aside; 0 lost" in messages
     assert "Claude Code: MCP and hooks are wired; its last event came 1" in messages  # 10 minutes ago, or a little more
 
@@ -132,7 +149,8 @@ def test_broken_settings_are_an_error_and_the_rest_is_still_looked_at(patient):
 
 def test_events_that_wait_for_hours_are_a_warning(patient):
     patient.spool("e2", {"prompt": "young"}, age=60)
-    assert all(level == "ok" for level, _, _ in patient.examine())
+    told = [message for level, message, _ in patient.examine() if level == "ok" and " wait to be " in message]
+    assert re.fullmatch(r"1 events wait to be taken in, the oldest for \d+ (seconds|minutes)", *told)
     patient.spool("e1-old", {"prompt": "old"}, age=3 * 3600)
     level, message, fix = patient.fault()
     assert (level, fix) == ("warning", "ai-memory-mcp ingest")
@@ -272,7 +290,7 @@ def test_trying_the_launcher_leaves_no_event_in_the_memory(patient):
         ({"mcp": "missing", "hooks": "missing"}, "warning", "MCP server and hooks not", SETUP),
         ({"hooks": "outdated"}, "warning", "older form", SETUP),
         ({"trusted": False}, "warning", "until they are approved", "ai-memory-mcp setup --trust-codex-hooks"),
-        ({"command": "/no/such/command"}, "error", "cannot be run", SETUP),
+        ({"command": ("/no/such/command",)}, "error", "/no/such/command cannot be run (No such file", SETUP),
         (
             {"mcp": "broken", "errors": ("/x.json: line 3",)},
             "error",
@@ -290,6 +308,118 @@ def test_each_fault_of_an_agents_wiring_is_told_with_its_remedy(patient, change,
 def test_an_agent_that_never_sent_anything_is_told(patient):
     messages = [message for _, message, _ in patient.examine(replace(CLAUDE, name="codex", title="Codex"))]
     assert "Codex: MCP and hooks are wired; no event came yet" in messages
+
+
+def test_an_agent_without_hooks_or_without_mcp_is_told_plainly(patient):
+    found = patient.examine(
+        replace(CLAUDE, name="x", title="X", hooks="unsupported"),
+        replace(CLAUDE, mcp="unsupported"),
+        replace(CLAUDE, name="y", title="Y", url="https://memory.example/mcp"),
+    )
+    messages = [message for level, message, _ in found if level == "ok"]
+    assert "X: MCP is wired; it has no hooks, so what it does is not captured" in messages
+    assert any(message.startswith("Claude Code: hooks are wired, it has no MCP; its last") for message in messages)
+    assert "Y: MCP is wired to https://memory.example/mcp, hooks are wired; no event came yet" in messages
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Make an MCP server to start; gives its command and where it notes how it was started."""
+
+    def make(answer='{"tools": [{"name": "x"}]}', end=""):
+        script, record = tmp_path / "server.py", tmp_path / "started"
+        script.write_text(SERVER.format(record=str(record), answer=answer, end=end))
+        return (sys.executable, str(script)), record
+
+    return make
+
+
+def test_our_own_server_is_started_and_found_to_work(patient):
+    env = {"CLAUDE_CODE_SESSION_ID": "s", "PATH": os.defpath}
+    assert all(level == "ok" for level, _, _ in patient.examine(replace(CLAUDE, command=OURS), env=env))
+    assert try_server((*OURS, "--agent", "claude-code"), {}) == ""
+
+
+def test_a_server_is_started_as_the_agent_would_but_with_nothing_of_ours_to_touch(patient, server):
+    command, record = server()
+    agent = replace(
+        CLAUDE, command=(*command, "serve", "--agent", "x"), env={"MORE": "1", "AI_MEMORY_HOME": str(patient.home)}
+    )
+    doctors = {"PATH": "/p", "CLAUDE_CODE_SESSION_ID": "of doctor", "AI_MEMORY_SESSION__IDLE_MINUTES": "7"}
+    assert all(level == "ok" for level, _, _ in patient.examine(agent, replace(agent, name="y"), env=doctors))
+    (line,) = record.read_text().splitlines()  # once for both
+    started = json.loads(line)
+    assert started["argv"] == ["serve"]
+    assert {name: started["env"].get(name) for name in (*doctors, "MORE")} == {
+        "PATH": "/p",
+        "CLAUDE_CODE_SESSION_ID": None,
+        "AI_MEMORY_SESSION__IDLE_MINUTES": None,
+        "MORE": "1",
+    }
+    assert started["env"]["AI_MEMORY_HOME"].startswith(started["cwd"])
+    assert not Path(started["cwd"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "end", "told"),
+    [
+        ("{}", "", "does not work: it offers no tools"),
+        (
+            "sys.exit('no module named x')",
+            "",
+            "does not work: it ended without an answer to initialize; it says: no mod",
+        ),
+        ("print('hello')", "", "does not work: it writes what is no JSON: hello"),
+        ("__import__('time').sleep(60)", "", "does not work: it does not answer initialize"),
+        ('{"tools": [1]}', "import time; time.sleep(60)", "goes on when its agent has ended"),
+    ],
+)
+def test_a_server_that_does_not_do_as_it_should_is_told_and_ended(server, answer, end, told):
+    command, _ = server(answer, end)
+    assert try_server(command, {}, limit=3.0).startswith(told)
+
+
+def test_a_server_that_does_not_work_is_an_error_of_its_agent(patient, server):
+    command, _ = server("{}")
+    level, message, fix = patient.fault(replace(CLAUDE, command=command))
+    assert (level, fix) == ("error", SETUP)
+    assert message == f"Claude Code: its MCP server {' '.join(command)} does not work: it offers no tools"
+
+
+def test_what_lies_on_disk_is_told_and_logs_that_grow_are_a_warning(patient):
+    message = next(message for _, message, _ in patient.examine() if " on disk: " in message)
+    assert re.search(r"^\d+ KB on disk: .*index \d+ KB", message)
+    assert "wiki" in message
+    log = patient.home / "logs" / "errors.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as file:
+        file.truncate(30 * 10**6)
+    level, message, fix = patient.fault()
+    assert (level, fix) == ("warning", f"rm {log}")
+    assert message == f"{log.parent} has grown to 30 MB"
+
+
+def test_who_holds_a_lock_now_is_told(patient):
+    with locked(patient.home / "locks" / "ingest.lock", timeout=5):
+        messages = [message for level, message, _ in patient.examine() if level == "ok"]
+    assert any(re.fullmatch(rf"process {os.getpid()} has held ingest.lock for \d+ seconds", one) for one in messages)
+
+
+def test_the_command_that_an_agents_settings_name_is_tried(patient, monkeypatch, capsys):
+    (patient.base / ".claude").mkdir()
+    monkeypatch.setenv("AI_MEMORY_HOME", str(patient.home))
+    monkeypatch.setenv("HOME", str(patient.base))
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.chdir(patient.project)
+    assert main(["setup", "--yes"]) == 0
+    assert main(["doctor"]) == 0
+    settings = patient.base / ".claude.json"
+    settings.write_text(settings.read_text().replace(str(Path(sys.executable).parent), "/gone"))
+    capsys.readouterr()
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr().out
+    assert "Claude Code: MCP server wired in an older form" in told
+    assert re.search(r"Claude Code: its MCP server /gone/\S+ .*serve cannot be run", told)
 
 
 def test_the_command_exits_with_1_on_an_error_only(patient, monkeypatch, capsys):

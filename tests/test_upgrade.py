@@ -19,8 +19,8 @@ import pytest
 
 from ai_memory_mcp import upgrade
 from ai_memory_mcp.alive import process_lives
-from ai_memory_mcp.doctor import try_launcher
 from ai_memory_mcp.errors import UpgradeError
+from ai_memory_mcp.trying import try_launcher
 from ai_memory_mcp.upgrade import Installation, installation, is_newer, newest
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
 
+from ai_memory_mcp.agents.entry import server_entry
 from ai_memory_mcp.agents.install import wired
+from ai_memory_mcp.agents.spec import AgentSpec
 from ai_memory_mcp.cli import render
-from ai_memory_mcp.cli.wire import this_machine
+from ai_memory_mcp.cli.wire import Machine, this_machine
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, user_home
 from ai_memory_mcp.doctor import Wiring, examine
 from ai_memory_mcp.errors import ConfigError
@@ -49,9 +51,19 @@ def agents(env: Mapping[str, str]) -> list[Wiring]:
     if not user_home(env):
         return []
     machine = this_machine()
-    wirings = []
-    for one in machine.found():
-        state = wired(one.spec, machine.target, machine.launch)
-        about = (one.spec.name, one.spec.title, state.mcp, state.hooks, state.trusted, state.errors)
-        wirings.append(Wiring(*about, command=machine.launch.command))
-    return wirings
+    return [_wiring(one.spec, machine) for one in machine.found()]
+
+
+def _wiring(spec: AgentSpec, machine: Machine) -> Wiring:
+    state, entry = wired(spec, machine.target, machine.launch), server_entry(spec, machine.target)
+    return Wiring(
+        spec.name,
+        spec.title,
+        state.mcp,
+        state.hooks,
+        state.trusted,
+        state.errors,
+        command=entry.command,
+        env=entry.env,
+        url=entry.url,
+    )
