@@ -422,6 +422,21 @@ def test_the_command_that_an_agents_settings_name_is_tried(patient, monkeypatch,
     assert re.search(r"Claude Code: its MCP server /gone/\S+ .*serve cannot be run", told)
 
 
+def test_wiring_in_the_settings_of_the_project_here_counts(patient, monkeypatch, capsys):
+    (patient.base / ".claude").mkdir()
+    monkeypatch.setenv("AI_MEMORY_HOME", str(patient.home))
+    monkeypatch.setenv("HOME", str(patient.base))
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.chdir(patient.project)
+    assert main(["setup", "--yes", "--project"]) == 0
+    capsys.readouterr()
+    assert main(["doctor"]) == 0
+    assert "Claude Code: MCP and hooks are wired" in capsys.readouterr().out
+    monkeypatch.chdir(patient.base)
+    assert main(["doctor"]) == 0
+    assert "Claude Code: MCP server and hooks not wired" in capsys.readouterr().out
+
+
 def test_the_command_exits_with_1_on_an_error_only(patient, monkeypatch, capsys):
     monkeypatch.setenv("AI_MEMORY_HOME", str(patient.home))
     monkeypatch.setenv("HOME", str(patient.base))

@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 from ai_memory_mcp.agents.entry import server_entry
 from ai_memory_mcp.agents.install import wired
@@ -18,6 +20,8 @@ from ai_memory_mcp.config import Config, environment, home_folder, load_config, 
 from ai_memory_mcp.doctor import Wiring, examine
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.resources import Resources
+
+ABSENT = ("missing", "unsupported")
 
 
 def doctor(args: argparse.Namespace) -> int:
@@ -32,7 +36,7 @@ def doctor(args: argparse.Namespace) -> int:
         cwd = os.getcwd()
     findings = examine(
         Resources.at(home, user_home(env), config),
-        agents(env),
+        agents(env, cwd),
         env=env,
         cwd=cwd,
         python=sys.executable,
@@ -46,23 +50,28 @@ def doctor(args: argparse.Namespace) -> int:
     return 0 if ok else 1
 
 
-def agents(env: Mapping[str, str]) -> list[Wiring]:
+def agents(env: Mapping[str, str], cwd: str) -> list[Wiring]:
     """Return how the agents on this machine are wired; none where not even the user's home is known."""
     if not user_home(env):
         return []
     machine = this_machine()
-    return [_wiring(one.spec, machine) for one in machine.found()]
+    return [_wiring(one.spec, machine, cwd) for one in machine.found()]
 
 
-def _wiring(spec: AgentSpec, machine: Machine) -> Wiring:
-    state, entry = wired(spec, machine.target, machine.launch), server_entry(spec, machine.target)
+def _wiring(spec: AgentSpec, machine: Machine, cwd: str) -> Wiring:
+    """How one agent stands: by the user's settings, and for a part that is not in them by those of the project here."""
+    targets = [machine.target, *([replace(machine.target, project=Path(cwd))] if cwd else [])]
+    levels = [(target, wired(spec, target, machine.launch)) for target in targets]
+    mcp_level, mcp = next((level for level in levels if level[1].mcp not in ABSENT), levels[0])
+    _, hooks = next((level for level in levels if level[1].hooks not in ABSENT), levels[0])
+    entry = server_entry(spec, mcp_level)
     return Wiring(
         spec.name,
         spec.title,
-        state.mcp,
-        state.hooks,
-        state.trusted,
-        state.errors,
+        mcp.mcp,
+        hooks.hooks,
+        hooks.trusted,
+        tuple(dict.fromkeys((*mcp.errors, *hooks.errors))),
         command=entry.command,
         env=entry.env,
         url=entry.url,
