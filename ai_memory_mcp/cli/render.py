@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ai_memory_mcp.agents.support import known_from
 from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, Project, Session, Status
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
@@ -159,14 +160,40 @@ def status(found: Status) -> None:
 
 
 def agents(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print which agents are supported, found and wired."""
+    """Print which agents are supported and how far, and which are found and wired."""
+    header = ["agent", "name", "MCP", "hooks", "brief", "end", "compaction", "known from", "here"]
+    cells = [[*_supported(row), _wired(row)] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    for line in (header, *cells):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        out(styled(text, "bold") if line is header else safe(text))
     for row in rows:
-        where = row["executable"] or ("found" if row["found"] else "not found here")
-        out(f"{styled(str(row['title']), 'bold')} ({row['name']})  {styled(str(where), 'dim')}")
-        trust = {None: "", True: ", trusted", False: ", not trusted yet"}[row["trusted"]]
-        out(f"  MCP {row['mcp']}, hooks {row['hooks']}{trust}")
         for error in row["errors"]:
-            out(styled(f"  {safe(error)}", "yellow"))
+            out(styled(f"{row['title']}: {safe(error)}", "yellow"))
+
+
+def _supported(row: Mapping[str, Any]) -> list[str]:
+    marks = ["yes" if row[name] else "no" for name in ("brief", "session_end", "pre_compact")]
+    mcp = "yes" if row["mcp_place"] else "no"
+    return [
+        str(row["title"]),
+        str(row["name"]),
+        mcp,
+        str(row["hooks_by"]),
+        *marks,
+        known_from(row["evidence"], row["seen"]),
+    ]
+
+
+def _wired(row: Mapping[str, Any]) -> str:
+    """How an agent stands on this machine, in few words."""
+    states = {part: row[key] for part, key in (("MCP", "mcp"), ("hooks", "hooks")) if row[key] != "unsupported"}
+    if not row["found"] and set(states.values()) <= {"missing"}:
+        return "not found"
+    told = ", ".join(f"{part} {state}" for part, state in states.items())
+    if len(states) > 1 and len(set(states.values())) == 1:
+        told = {"missing": "not wired"}.get(row["mcp"], row["mcp"])
+    return f"{told}{', not trusted yet' if row['trusted'] is False else ''}"
 
 
 def upgrade(told: Mapping[str, Any]) -> None:

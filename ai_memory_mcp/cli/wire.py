@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, starts
 from ai_memory_mcp.agents.pieces import Target
 from ai_memory_mcp.agents.refresh import refresh_plan
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
+from ai_memory_mcp.agents.support import markdown, support
 from ai_memory_mcp.agents.wiring import LOCAL, Launch, Part
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.config import environment, home_folder, user_home
@@ -163,9 +164,13 @@ def uninstall(args: argparse.Namespace) -> int:
 
 
 def agents(args: argparse.Namespace) -> int:
-    """List supported agents and what is wired; or write the plugin of one."""
+    """Print the support matrix and what is wired; or only the matrix in Markdown; or write the plugin of one agent."""
     if args.bundle:
         return _bundle(args)
+    if args.markdown:
+        table = markdown(map(support, all_specs().values()))
+        render.as_json({"markdown": table}) if args.json else render.out(table.rstrip("\n"))
+        return 0
     machine = this_machine()
     here = {found.spec.name: found for found in machine.found()}
     rows = []
@@ -202,8 +207,7 @@ def _bundle(args: argparse.Namespace) -> int:
 
 def _agent_row(spec: AgentSpec, found: Found | None, state: Wired) -> dict[str, Any]:
     return {
-        "name": spec.name,
-        "title": spec.title,
+        **asdict(support(spec)),
         "found": found is not None,
         "executable": found.executable if found else None,
         "mcp": state.mcp,
