@@ -142,6 +142,8 @@ def check_disk(look: Look) -> Iterator[Finding]:
     sizes = {part: _taken(look.home / part) for part in HOLDS}
     sizes["index"] = sum(_taken(look.home / f"index.db{end}") for end in ("", "-wal", "-shm"))
     parts = sorted(((size, part) for part, size in sizes.items() if size), reverse=True)
+    if not parts:
+        return
     yield _ok(
         f"{_readable(sum(sizes.values()))} on disk: {', '.join(f'{part} {_readable(size)}' for size, part in parts)}"
     )
@@ -340,6 +342,8 @@ def check_agents(look: Look) -> Iterator[Finding]:
         yield from faults
         if not faults:
             yield _ok(f"{one.title}: {_standing(one, last.get(one.name), look.now)}")
+        elif one.hooks in ("wired", "outdated"):
+            yield _ok(f"{one.title}: {_ago(last.get(one.name), look.now)}")
 
 
 def _faults(one: Wiring) -> Iterator[Finding]:

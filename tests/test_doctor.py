@@ -310,6 +310,13 @@ def test_an_agent_that_never_sent_anything_is_told(patient):
     assert "Codex: MCP and hooks are wired; no event came yet" in messages
 
 
+def test_the_last_event_of_an_agent_with_a_fault_is_told_too(patient):
+    messages = [message for _, message, _ in patient.examine(replace(CLAUDE, trusted=False))]
+    assert any(re.fullmatch(r"Claude Code: its last event came \d+ \w+ ago", one) for one in messages)
+    messages = [message for _, message, _ in patient.examine(replace(CLAUDE, hooks="missing"))]
+    assert not any("last event" in one for one in messages)
+
+
 def test_an_agent_without_hooks_or_without_mcp_is_told_plainly(patient):
     found = patient.examine(
         replace(CLAUDE, name="x", title="X", hooks="unsupported"),
