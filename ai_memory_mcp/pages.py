@@ -98,7 +98,7 @@ def _scan_is_due(res: Resources, project: Project, now: datetime) -> bool:
 
 
 def _note_scan(res: Resources, project: Project, now: datetime, seconds: float) -> None:
-    note = {"at": now.timestamp(), "seconds": round(seconds, 3)}
+    note = {"at": now.timestamp(), "seconds": round(seconds, 6)}
     private_dir(res.home / "brief")
     write_atomic(_scan_note(res, project), json.dumps(note).encode())
 
