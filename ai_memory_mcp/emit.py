@@ -124,12 +124,18 @@ def late_note(home: str, agent: str, session: object) -> str:
 
 
 def store_event(
-    home: str, env: "dict[str, str]", agent: str, event: str, payload: "dict[str, object]", problem: str
+    home: str,
+    env: "dict[str, str]",
+    agent: str,
+    event: str,
+    payload: "dict[str, object]",
+    problem: str,
+    stamp: "tuple[int, str]" = (0, ""),
 ) -> "tuple[dict[str, object], str, str, str]":
     """Redact and spool one event. Returns (agent description, kind, cwd, name of the spool entry).
 
     The kind is "" for an event that is none of ours, and "other" for the start of an agent that runs the hooks of
-    another: its own hook asks for the brief.
+    another: its own hook asks for the brief. `stamp` (Unix time in ns, mark) names the entry, see `entry_line`.
     """
     spec = agent_description(home, agent)
     told = text_or_empty(payload.get("hook_event_name"))
@@ -152,7 +158,7 @@ def store_event(
         settings, reason = rules(home, env, (cwd, root, marker), spec, kind, payload)
     body = "{}" if reason else clean(home, payload, settings)
     place = ("", "", "") if reason else (cwd, root, marker)
-    name, line = entry_line(agent, event, place, body, problem, reason)
+    name, line = entry_line(agent, event, place, body, problem, reason, now=stamp[0], mark=stamp[1])
     put(home, f"{name}-{place_key(*place[1:])}", line, wait=kind not in UNHURRIED)
     return spec, "other" if foreign and kind == "session-start" else kind, cwd, name
 
@@ -166,11 +172,12 @@ def entry_line(
     reason: str = "",
     offered: str = "",
     now: int = 0,
+    mark: str = "",
 ) -> "tuple[str, bytes]":
     """Return the name and the line of a new spool entry; `place` is (cwd, root, marker), `body` the payload's JSON,
-    `now` Unix time in ns."""
+    `now` Unix time in ns. With a `mark` of the sender's it has the same name whenever it is stored, and counts once."""
     now = now or time.time_ns()
-    name = f"{now:020d}-{os.getpid()}-{os.urandom(4).hex()}"
+    name = f"{now:020d}-{mark or f'{os.getpid()}-{os.urandom(4).hex()}'}"
     texts = {"agent": agent, "event": event, "cwd": place[0], "root": place[1], "marker": place[2]}
     texts |= {"problem": problem, "filtered": reason, "offered": offered}
     head = f'{{"v":1,"id":"{name}","at":{now // 1_000_000},"pid":{agent_pid()},{encode(texts)[1:-1]},"payload":'
@@ -184,7 +191,7 @@ def put(home: str, name: str, data: bytes, wait: bool = True) -> None:
     down within seconds may lose it. Waiting costs 0.05 bare starts on an idle disk and 0.4 on a busy one.
     """
     spool = home + "/spool"
-    temporary = f"{spool}/.{name}.tmp"
+    temporary = f"{spool}/.{name}-{os.getpid()}.tmp"  # of its own: who was killed at it left one behind
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
         fd = os.open(temporary, flags, 0o600)

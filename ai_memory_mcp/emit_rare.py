@@ -7,7 +7,6 @@ import sys
 import time
 
 from ai_memory_mcp import emit
-from ai_memory_mcp.alive import GONE, agent_pid
 from ai_memory_mcp.place import exists
 
 try:
@@ -26,7 +25,6 @@ What went wrong stands in logs/emit.log.
 """
 LOG_LIMIT = 1_000_000  # bytes; then the log starts anew, with the old one kept beside it
 DEPTH = 50  # levels of an event kept as structure (the reader of the spool takes 200); deeper ones become text
-STREAM_LINE = emit.STDIN_LIMIT  # bytes of one line of a stream; a longer one is taken in pieces, as text
 
 
 def run(home: str, env: dict[str, str], argv: list[str]) -> None:
@@ -38,6 +36,8 @@ def run(home: str, env: dict[str, str], argv: list[str]) -> None:
     if not home:
         emit.read_stdin()
     elif stream:
+        from ai_memory_mcp.emit_stream import stream_events
+
         stream_events(home, env, agent)
     else:
         emit.handle(home, env, agent or "unknown", event, emit.read_stdin())
@@ -62,90 +62,6 @@ def arguments(argv: list[str]) -> tuple[str, str, bool]:
         if not named[name] and plain:
             named[name] = plain.pop(0)
     return named["agent"], named["event"], stream
-
-
-class Stream:
-    """One plugin host's events. `open` holds the sessions that have not ended: their folder by their id."""
-
-    def __init__(self, home: str, env: dict[str, str], agent: str) -> None:
-        self.home = home
-        self.env = env
-        self.agent = agent
-        self.open: dict[str, str] = {}
-
-
-def stream_events(home: str, env: dict[str, str], agent: str) -> None:
-    """Take NDJSON events from a plugin host until EOF. What ends the host must not end this before all is stored."""
-    import signal
-
-    for name in ("SIGINT", "SIGHUP"):  # for the whole terminal; the end of the input follows
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    agent_pid()
-    stream = Stream(home, env, agent or "unknown")
-    with open(0, "rb", closefd=False) as lines:
-        while line := lines.readline(STREAM_LINE):
-            try:
-                if line.strip():
-                    stream_one(stream, line)
-            except Exception as error:  # one bad line must not end the stream
-                emit.complain(home, error)
-            reap()
-    for session, cwd in stream.open.items():
-        emit.store_event(home, env, stream.agent, GONE, {"session_id": session, "cwd": cwd}, "")
-    if stream.open:
-        start_worker(home, detached=True)
-
-
-def stream_one(stream: Stream, line: bytes) -> None:
-    """Store one line's event and answer it; say the brief of a session start, wake the worker at a session end."""
-    entry = emit.parse(line)
-    problem = ""
-    if entry is None:
-        entry, problem = salvage(line)
-    inner, event = entry.get("payload"), emit.text_or_empty(entry.get("event"))
-    payload = inner if isinstance(inner, dict) else entry
-    home, env = stream.home, stream.env
-    spec, kind, cwd, name = emit.store_event(home, env, stream.agent, event, payload, problem)
-    said: list[str] = []
-    try:
-        if kind == "session-start":
-            from ai_memory_mcp.hookbrief import give_brief
-
-            give_brief(home, env, spec, payload, cwd, name, said.append)
-    finally:
-        answer(entry.get("seq"), kind, said)
-    session = emit.text_or_empty(emit.field(spec, payload, "session"))
-    if kind == "session-end":
-        stream.open.pop(session, None)
-        start_worker(home, detached=True)
-    elif session and kind not in ("", "other", "notification"):
-        stream.open[session] = cwd
-
-
-def answer(seq: object, kind: str, said: list[str]) -> None:
-    """Tell the host that its line is stored, with the brief if there is one; a host that has gone hears nothing."""
-    from ai_memory_mcp.hookbrief import say
-
-    told: dict[str, object] = {} if seq is None else {"seq": seq}
-    line = "".join(said)
-    if line and not (seq is None and line.startswith("{")):
-        told["text"] = line
-        line = ""
-    try:
-        if line or told or kind == "session-start":
-            say(line or emit.encode(told))
-    except OSError:
-        return
-
-
-def reap() -> None:
-    """Take leave of workers that have ended, so that none stays a zombie."""
-    try:
-        while hasattr(os, "WNOHANG") and os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return
 
 
 def salvage(raw: bytes) -> tuple[dict[str, object], str]:

@@ -31,7 +31,7 @@ LAYERS = (
         ingest settle brief recall reindex writing""",
     ),
     ("composition", "local"),
-    ("surfaces", "emit emit_rare hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
+    ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
 )
 
 # Who may import what. The heavy and the dangerous have one door each.
