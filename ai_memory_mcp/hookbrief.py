@@ -47,7 +47,8 @@ def give_brief(
     limit = allowed(start, env)
     if not limit or emit.field(spec, payload, "subagent"):
         return
-    brief = brief_in_time(start)
+    unheard = emit.section(emit.section(spec, "brief"), "unheard")
+    brief = None if unheard and emit.holds(payload, unheard) else brief_in_time(start)
     told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell)
     if not told and (brief is None or not fresh(start, brief)) and emit.section(spec, "brief").get("late"):
         with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again

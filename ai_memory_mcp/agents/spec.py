@@ -52,8 +52,9 @@ class _Part(BaseModel):
 class EventSpec(_Part):
     """One hook event of the agent: our kind, and how it is installed. `timeout` is in seconds.
 
-    `when`: the payload must hold these values, else the event is not one of ours. `background`: the agent need not
-    wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones are known when they come.
+    `when`: the payload must hold these values ("*": any but an empty one), else the event is not one of ours.
+    `background`: the agent need not wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones
+    are known when they come.
     """
 
     kind: EventKind
@@ -149,13 +150,15 @@ class BundleSpec(_Part):
 class BriefSpec(_Part):
     """How the agent takes a brief: at which event, in which output shape, at most how many characters.
 
-    `late` is the event of a prompt whose answer may still carry what the start had no time to wait for.
+    `late` is the event of a prompt whose answer may still carry what the start had no time to wait for, or what
+    nobody would hear: to a start with the `unheard` values in its payload the agent takes no answer.
     """
 
     event: str
     shape: Literal["hookSpecificOutput", "additionalContext", "additional_context", "injectSteps", "text"]
     limit: int = 9000
     late: str = ""
+    unheard: dict[str, Any] = Field(default_factory=dict)
 
 
 class SessionSpec(_Part):
