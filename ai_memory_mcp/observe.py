@@ -83,7 +83,8 @@ def _tool(
     text = clip(strip_brief(_input_text(family, given)))
     if family == "shell" and text.lstrip().startswith(("apply_patch", "*** Begin Patch")):
         family = "edit"
-    output = strip_brief(as_text(error if kind == "tool-failure" and error is not None else answer))
+    failed = kind == "tool-failure" or (kind == "post-tool" and bool(as_text(error)))
+    output = strip_brief(as_text(error if failed and error is not None else answer))
     status: int | None = None
     if family == "shell":
         output, status = read_report(output)
@@ -95,7 +96,7 @@ def _tool(
         "family": family,
         "text": text,
         "output": output,
-        "ok": _ok(kind, family, text, output, spec, False if error is not None else _flag(answer, status)),
+        "ok": False if failed else _ok(kind, family, text, output, spec, _flag(answer, status)),
         "todos": todos,
         "paths": paths,
         "title": _title(family, name, given, text, paths, todos),
@@ -202,8 +203,6 @@ def _ok(
 ) -> bool | None:
     if kind == "pre-tool":
         return None
-    if kind == "tool-failure":
-        return False
     if flagged is not None and not (flagged and family == "shell"):
         return flagged
     tells = any(event.kind == "tool-failure" for event in spec.events.values())
