@@ -142,6 +142,10 @@ def store_event(
     when = section(section(spec, "when"), event)
     if when and not holds(payload, when):
         return spec, "", "", ""
+    if section(spec, "transcript").get("event") == event:
+        from ai_memory_mcp.emit_rare import add_answer
+
+        add_answer(section(spec, "transcript"), payload)
     cwd = working_directory(spec, payload, env)
     root, marker = find_root(cwd, env.get("HOME") or env.get("USERPROFILE", ""))
     reason = ""

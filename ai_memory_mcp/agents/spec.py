@@ -161,6 +161,20 @@ class BriefSpec(_Part):
     unheard: dict[str, Any] = Field(default_factory=dict)
 
 
+class TranscriptSpec(_Part):
+    """Where the agent's answer stands when its event does not hold it: in a file of JSON lines with a `type` each.
+
+    At `event`, the payload's `path` names the file. The answer is the `text` (dots go down) of the last line of type
+    `said`, if none of the types `asked` comes after it; it joins the payload as `last_assistant_message`.
+    """
+
+    event: str
+    path: str
+    said: str
+    asked: tuple[str, ...]
+    text: str
+
+
 class SessionSpec(_Part):
     """How the stdio server learns the agent's session: an environment variable or a path into `_meta`."""
 
@@ -193,6 +207,7 @@ class AgentSpec(_Part):
     plugin: PluginSpec | None = None
     bundle: BundleSpec | None = None
     brief: BriefSpec | None = None
+    transcript: TranscriptSpec | None = None
     foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)
     fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)
