@@ -146,8 +146,12 @@ def store_event(
     event = event or told or "unknown"
     kind = text_or_empty(section(spec, "events").get(event)) or "other"
     when = section(section(spec, "when"), event)
-    if when and any(payload.get(name) != value for name, value in when.items()):
+    if when and not holds(payload, when):
         return spec, "", "", ""
+    if section(spec, "transcript").get("event") == event:
+        from ai_memory_mcp.emit_rare import add_answer
+
+        add_answer(section(spec, "transcript"), payload)
     cwd = working_directory(spec, payload, env)
     root, marker = find_root(cwd, env.get("HOME") or env.get("USERPROFILE", ""))
     reason = ""
@@ -326,6 +330,11 @@ def section(settings: "dict[str, object]", name: str) -> "dict[str, object]":
 def text_or_empty(value: object) -> str:
     """Return a text or ''."""
     return value if isinstance(value, str) else ""
+
+
+def holds(payload: "dict[str, object]", wanted: "dict[str, object]") -> bool:
+    """Tell whether the payload has these values; "*" stands for any but an empty one."""
+    return all(payload.get(name) if value == "*" else payload.get(name) == value for name, value in wanted.items())
 
 
 def field(spec: "dict[str, object]", payload: "dict[str, object]", name: str) -> object:

@@ -25,6 +25,8 @@ What went wrong stands in logs/emit.log.
 """
 LOG_LIMIT = 1_000_000  # bytes; then the log starts anew, with the old one kept beside it
 DEPTH = 50  # levels of an event kept as structure (the reader of the spool takes 200); deeper ones become text
+TRANSCRIPT_TAIL = 2**20  # bytes at the end of a transcript that are looked at
+TRANSCRIPT_WAIT = 0.5  # seconds for the agent to write its answer there
 
 
 def run(home: str, env: dict[str, str], argv: list[str]) -> None:
@@ -33,7 +35,7 @@ def run(home: str, env: dict[str, str], argv: list[str]) -> None:
         os.write(1, USAGE.encode())
         return
     agent, event, stream = arguments(argv)
-    if not home:
+    if not home or not argv:  # an agent that runs the hooks of another may leave their arguments out
         emit.read_stdin()
     elif stream:
         from ai_memory_mcp.emit_stream import stream_events
@@ -93,6 +95,35 @@ def _with_huge_numbers(text: str) -> "dict[str, object] | None":
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def add_answer(transcript: dict[str, object], payload: dict[str, object]) -> None:
+    """Put what the agent answered into the payload, from its own transcript; it may be a moment late there."""
+    path = emit.text_or_empty(payload.get(emit.text_or_empty(transcript.get("path"))))
+    deadline = time.monotonic() + TRANSCRIPT_WAIT
+    while path and not (answer := last_answer(path, transcript)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if path and answer:
+        payload["last_assistant_message"] = answer
+
+
+def last_answer(path: str, transcript: dict[str, object]) -> str:
+    """Return the answer at the end of a transcript, '' while there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TRANSCRIPT_TAIL))
+            lines = file.read().splitlines()
+    except (OSError, ValueError):
+        return ""
+    for line in reversed(lines):
+        told = emit.parse(line) or {}
+        if told.get("type") in texts(transcript.get("asked")):
+            break
+        if told.get("type") == transcript.get("said"):
+            answer = emit.field({"fields": {"text": [transcript.get("text")]}}, told, "text")
+            if isinstance(answer, str) and answer.strip():
+                return answer
+    return ""
 
 
 def flattened(payload: dict[str, object]) -> dict[str, object]:

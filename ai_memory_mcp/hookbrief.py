@@ -47,8 +47,10 @@ def give_brief(
     limit = allowed(start, env)
     if not limit or emit.field(spec, payload, "subagent"):
         return
-    brief = brief_in_time(start)
-    told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell)
+    unheard = emit.section(emit.section(spec, "brief"), "unheard")
+    brief = None if unheard and emit.holds(payload, unheard) else brief_in_time(start)
+    offered_at = int(entry[:20]) + 1_000_000  # not now: an agent may not wait with the prompt that goes on from it
+    told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell, offered_at)
     if not told and (brief is None or not fresh(start, brief)) and emit.section(spec, "brief").get("late"):
         with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again
             pass
@@ -70,7 +72,7 @@ def give_late_brief(
     limit = allowed(start, env)
     if limit and not emit.field(spec, payload, "subagent"):
         prompt_at = int(entry[:20])  # the prompt goes on from what is told with it
-        tell_brief(start, brief_in_time(start), limit, event, tell, now=prompt_at - 1_000_000)
+        tell_brief(start, brief_in_time(start), limit, event, tell, prompt_at - 1_000_000)
 
 
 def brief_in_time(start: Start) -> "Parts | None":
@@ -80,9 +82,9 @@ def brief_in_time(start: Start) -> "Parts | None":
 
 
 def tell_brief(
-    start: Start, brief: "Parts | None", limit: int, event: str, tell: "Callable[[str], None]", now: int = 0
+    start: Start, brief: "Parts | None", limit: int, event: str, tell: "Callable[[str], None]", at: int
 ) -> bool:
-    """Tell the brief and note what it offered. Returns whether it offered a handoff."""
+    """Tell the brief and note what it offered, as of that time (ns). Returns whether it offered a handoff."""
     if brief is None:
         return False
     handoff = choose(brief, start.agent, start.session)
@@ -93,7 +95,7 @@ def tell_brief(
         tell(shaped(start.spec, words, event))
     if not words or not handoff:
         return False
-    note_offer(start, text(handoff.get("id")), now)
+    note_offer(start, text(handoff.get("id")), at)
     return True
 
 
@@ -209,11 +211,11 @@ def say(words: str) -> None:
         data = data[os.write(1, data) :]
 
 
-def note_offer(start: Start, handoff: str, now: int = 0) -> None:
+def note_offer(start: Start, handoff: str, at: int) -> None:
     """Spool that this session was shown a handoff: without it nobody could know who may accept it."""
     place = (start.cwd, start.root, start.marker)
     body = emit.encode({"session_id": start.session})
-    name, line = emit.entry_line(start.agent, OFFER_EVENT, place, body, offered=handoff, now=now)
+    name, line = emit.entry_line(start.agent, OFFER_EVENT, place, body, offered=handoff, now=at)
     emit.put(start.home, f"{name}-{place_key(start.root, start.marker)}", line)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import pages, recall, registry
+from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
@@ -384,11 +385,16 @@ class LocalMemory:
         return first[0]
 
     def _session_id(self, project: Project, agent: str, native: str) -> str:
-        """Return our id of the session that an agent knows by its own id; what is not known stays as told."""
-        if not native:
-            return ""
+        """Return our id of the session that an agent knows by its own id; what is not known stays as told.
+
+        Where the agent does not tell its id, it is the open session of the process that started this one.
+        """
         with self.res.index.read() as db:
-            found = [row for row in rows.native_sessions(db, agent, native) if row.project == project.id]
+            if native:
+                found = [row for row in rows.native_sessions(db, agent, native) if row.project == project.id]
+            else:
+                recent = [row for row in rows.sessions(db, project.id) if row.agent == agent and not row.over]
+                found = [row for row in recent if row.pid == agent_pid()]
         return found[0].id if found else native
 
     @staticmethod

@@ -1,8 +1,8 @@
 """From an agent's hook event to our Observation, by the agent's declarative description. Pure; never raises on a payload.
 
-`ok` of a tool call: False for a failure event, an interruption, an error flag or a non-zero status; for shell commands
-also when the output's words say so (`verdict`), unless the agent has failure events of its own and the command hides
-no exit status. True when the agent or a test runner says success. None when nobody says and nothing looks wrong.
+`ok` of a tool call: False for a failure event, an interruption, an error or a non-zero status; for shell commands
+also when the output's words say so (`verdict`), unless the agent tells of failures itself and the command hides no
+exit status. True when the agent or a test runner says success. None when nobody says and nothing looks wrong.
 """
 
 # ruff: noqa: E501 - patterns, word lists and tables of them are easier to check on one line
@@ -17,7 +17,7 @@ from typing import Any
 from ai_memory_mcp import shell
 from ai_memory_mcp.agents.spec import AgentSpec, pick
 from ai_memory_mcp.model import Event, EventKind, Observation, Todo, ToolFamily
-from ai_memory_mcp.verdict import judge_shell
+from ai_memory_mcp.verdict import judge_shell, read_report
 
 FENCE_OPEN = "<ai-memory-brief"
 FENCE_CLOSE = "</ai-memory-brief>"
@@ -83,7 +83,12 @@ def _tool(
     text = clip(strip_brief(_input_text(family, given)))
     if family == "shell" and text.lstrip().startswith(("apply_patch", "*** Begin Patch")):
         family = "edit"
-    output = clip(strip_brief(as_text(error if kind == "tool-failure" and error is not None else answer)))
+    failed = kind == "tool-failure" or (kind == "post-tool" and bool(as_text(error)))
+    output = strip_brief(as_text(error if failed and error is not None else answer))
+    status: int | None = None
+    if family == "shell":
+        output, status = read_report(output)
+    output = clip(output)
     todos = _todos(given) if family == "todo" else ()
     paths = _paths(family, given, text, event)
     return {
@@ -91,7 +96,7 @@ def _tool(
         "family": family,
         "text": text,
         "output": output,
-        "ok": _ok(kind, family, text, answer, output, spec),
+        "ok": False if failed else _ok(kind, family, text, output, spec, _flag(answer, status)),
         "todos": todos,
         "paths": paths,
         "title": _title(family, name, given, text, paths, todos),
@@ -151,13 +156,16 @@ def _one_edit(edit: Any) -> str:
 
 # --- what came back ---
 
+_UNTRUSTED = re.compile(r"<untrusted_context>\n?(.*?)\n?</untrusted_context>\s*", re.S)
+
 
 def as_text(value: Any, depth: int = 0) -> str:
     """Return any JSON value as text to read: content parts joined, stdout before stderr, else `key: value` lines."""
     if value is None or depth > 6:
         return ""
     if isinstance(value, str):
-        return value
+        wrapped = value.startswith("<untrusted_context>") and _UNTRUSTED.fullmatch(value)
+        return wrapped[1] if wrapped else value
     if isinstance(value, list | tuple):
         return "\n".join(part for item in value[:500] if (part := as_text(item, depth + 1)))
     if isinstance(value, dict):
@@ -190,30 +198,36 @@ def _patch_text(value: dict[Any, Any], depth: int) -> str:
     return "\n".join(part for part in (head, *(as_text(lines, depth + 1) for lines in hunks)) if part)
 
 
-def _ok(kind: EventKind, family: ToolFamily, text: str, answer: Any, output: str, spec: AgentSpec) -> bool | None:
+def _ok(
+    kind: EventKind, family: ToolFamily, text: str, output: str, spec: AgentSpec, flagged: bool | None
+) -> bool | None:
     if kind == "pre-tool":
         return None
-    if kind == "tool-failure":
-        return False
-    flagged = _flag(answer)
     if flagged is not None and not (flagged and family == "shell"):
         return flagged
     tells = any(event.kind == "tool-failure" for event in spec.events.values())
     if family == "shell":
-        if tells and not shell.masks_status(text):
+        if (tells or flagged) and not shell.masks_status(text):
             return True
         judged = judge_shell(text, output)
         return True if judged is None and (tells or flagged) else judged
     if output.startswith(("<tool_use_error>", "Error:", "error:", "apply_patch verification failed")):
         return False
-    return True if tells else None
+    return True if tells or _answers_hold_errors(spec) else None
 
 
-def _flag(answer: Any) -> bool | None:
+def _answers_hold_errors(spec: AgentSpec) -> bool:
+    answers = tuple(f"{place}." for place in spec.fields.get("output", ()))
+    return any(place.startswith(answers) for place in spec.fields.get("error", ()))
+
+
+def _flag(answer: Any, status: int | None) -> bool | None:
     """Return what the answer itself says about success: an exit status, an error flag, an interruption."""
+    if status is not None:
+        return status == 0
     if isinstance(answer, str) and answer.startswith('{"output"'):
-        status = re.search(r'"exit_code":\s*(-?\d+)', answer[-400:])
-        return status.group(1) == "0" if status else None
+        told = re.search(r'"exit_code":\s*(-?\d+)', answer[-400:])
+        return told[1] == "0" if told else None
     code = pick(answer, ("exit_code", "exitCode", "returncode", "metadata.exit_code", "metadata.exit")) if isinstance(answer, dict) else None  # fmt: skip
     if isinstance(code, int) and not isinstance(code, bool):
         return code == 0
@@ -224,6 +238,7 @@ def _flag(answer: Any) -> bool | None:
 
 # --- where, what to do, what to call it ---
 
+_PATH_NAMES = ("file_path", "path", "notebook_path", "filePath", "absolute_path", "dir_path")
 _PATCHED = re.compile(r"^\*\*\* (?:Add File|Update File|Delete File|Move to): (.+)$", re.M)
 
 
@@ -232,7 +247,7 @@ def _paths(family: ToolFamily, given: Any, text: str, event: Event) -> tuple[str
     if family == "shell":
         found = [path for path, _ in shell.writes(text)]
     elif family in ("edit", "read", "search"):
-        named = [_get(given, name) for name in ("file_path", "path", "notebook_path", "filePath", "absolute_path")]
+        named = [_get(given, name) for name in _PATH_NAMES]
         found = [path for path in named if isinstance(path, str)] + (_PATCHED.findall(text) if family == "edit" else [])
     relative = (relative_path(path, event.root, event.cwd) for path in found)
     return tuple(dict.fromkeys(path for path in relative if path))[:PATHS_LIMIT]
@@ -306,7 +321,8 @@ def _word(value: Any) -> str:
 
 def _key(event: Event, about: dict[str, Any]) -> str:
     """Identity of a delivery. Where the agent gives no id it is the words alone: ingest looks at the time as well."""
-    kind, turn, tool_use = about["kind"], about["turn"], about["tool_use"]
+    kind, tool_use = about["kind"], about["tool_use"]
+    turn = "" if kind in ("session-start", "session-end") else about["turn"]  # these belong to none
     parts = [kind, turn, tool_use, about["subagent"]]
     if not tool_use:
         parts += [
@@ -321,13 +337,19 @@ def _key(event: Event, about: dict[str, Any]) -> str:
 
 # --- what is ours, what is a person's ---
 
-_FENCED = re.compile(rf"[ \t]*{FENCE_OPEN}\b[^>\n]*>.*?(?:{FENCE_CLOSE}[ \t]*\n?|(?=</hook_context>)|\Z)", re.S | re.I)
-_EMPTY_WRAPPER = re.compile(r"<hook_context>\s*</hook_context>\s*", re.I)
+# Some agents escape what they were told before they give it back; of a long prompt the end of the brief may be cut out.
+_LT, _GT = "(?:<|&lt;)", "(?:>|&gt;)"
+_FENCED = re.compile(
+    rf"[ \t]*{_LT}{FENCE_OPEN[1:]}\b[^\n]*?{_GT}"
+    rf"(?:.*?(?:{_LT}{FENCE_CLOSE[1:-1]}{_GT}[ \t]*\n?|(?=</hook_context>))|.*?(?=\n…\[\d+ characters left out\])|.*\Z)",
+    re.S | re.I,
+)
+_EMPTY_WRAPPER = re.compile(r"<hook_context>\s*(?:</hook_context>\s*|(?=…\[\d))", re.I)
 
 
 def strip_brief(text: str) -> str:
     """Return the text without any brief of ours, and without the wrapper that is left empty by that."""
-    if FENCE_OPEN not in text.lower():
+    if FENCE_OPEN[1:] not in text.lower():
         return text
     return _EMPTY_WRAPPER.sub("", _FENCED.sub("", text))
 

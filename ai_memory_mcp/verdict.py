@@ -31,7 +31,8 @@ _STATUS = re.compile(
     re.I | re.M,
 )
 _REFUSED = re.compile(
-    r"^(?:Exit code: \d+\n)?(?:exec_command failed|failed in sandbox|execution error|command timed out)", re.I
+    r"^(?:Exit code: \d+\n)?(?:exec_command failed|failed in sandbox|execution error|command timed out|command was (?:automatically )?cancelled)",
+    re.I,
 )
 # What the shell or the looking command itself says when it cannot do it.
 _COMPLAINT = re.compile(
@@ -61,6 +62,43 @@ _UNITTEST = re.compile(r"^Ran (\d+) tests? in .*?^(OK|FAILED)\b(?: \(([^)]*)\))?
 _MOCHA = re.compile(r"^[ \t]*(\d+) (passing|failing)\b", re.M)
 _NODE = re.compile(r"^(?:#|ℹ) (pass|fail) (\d+)$", re.M)
 _GO = re.compile(r"^(ok|FAIL|--- FAIL:|--- PASS:)\s+(\S+)", re.M)
+
+
+# Answers that wrap what a command printed: in lines "Output: …", "Exit Code: …", or with a last line about its shell.
+_LABEL = re.compile(r"(Error|Exit Code|Signal|Background PIDs|Process Group PGID): (.*)")
+_PRINTED = re.compile(r"(?:Command: .*?\n)?(?:Directory: .*?\n)?Output: (.*)", re.S)
+_SHELL_LINE = re.compile(r"\n?<(?:[a-z ]+ with )?shellId: \S+ (?:completed|exited) with exit code (-?\d+)>\s*\Z")
+
+
+def read_report(answer: str) -> tuple[str, int | None]:
+    """Return what a command printed and its exit status, None where the answer has not the form of a report.
+
+    A status other than 0 stands in front of the output as "Exit code N"; of a signal it is 128 and its number.
+    """
+    told = _SHELL_LINE.search(answer)
+    if told:
+        return _with_status(answer[: told.start()], int(told[1]))
+    lines = answer.rstrip("\n").split("\n")
+    facts: dict[str, str] = {}
+    while lines and (label := _LABEL.fullmatch(lines[-1])) and label[1] not in facts:
+        facts[label[1]] = "" if label[2] == "(none)" else label[2]
+        lines.pop()
+    printed = _PRINTED.match("\n".join(lines))
+    if not printed or not facts:
+        return answer, None
+    output = "\n".join(part for part in (printed[1], facts.get("Error", "")) if part not in ("", "(empty)"))
+    status = _number(facts.get("Exit Code", ""))
+    if not status and facts.get("Signal"):
+        status = 128 + _number(facts["Signal"])
+    return _with_status(output, status)
+
+
+def _with_status(output: str, status: int) -> tuple[str, int]:
+    return (f"Exit code {status}\n{output}" if status else output), status
+
+
+def _number(word: str) -> int:
+    return int(word) if re.fullmatch(r"-?\d{1,9}", word) else 0
 
 
 def judge_shell(command: str, output: str) -> bool | None:

@@ -88,7 +88,7 @@ class Run:
 
     def first(self) -> str:
         """Return the first request that offers tools, as text: titles and summaries come without."""
-        body = next(request["body"] for request in self.requests if request.get("tools"))
+        body = next(request["body"] for request in self.requests if request.get("offered_tools"))
         return json.dumps(body, ensure_ascii=False)
 
 

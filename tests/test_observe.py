@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai_memory_mcp import shell
-from ai_memory_mcp.agents.spec import find_spec
+from ai_memory_mcp import clipping, shell
+from ai_memory_mcp.agents.spec import find_spec, pick
 from ai_memory_mcp.model import Event, Observation
 from ai_memory_mcp.observe import FENCE_CLOSE, FENCE_OPEN, TEXT_LIMIT, is_real_prompt, observe, relative_path
-from ai_memory_mcp.verdict import Counted, count_tests, error_line, judge_shell
+from ai_memory_mcp.verdict import Counted, count_tests, error_line, judge_shell, read_report
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=timezone.utc)
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -28,9 +28,11 @@ def seen(name: str, payload: dict[str, Any], agent: str = "claude-code", at: dat
     return observe(event, find_spec(agent), "s1")
 
 
-def called(tool: str, given_: Any, answer: Any = "", agent: str = "claude-code") -> Observation:
+def called(
+    tool: str, given_: Any, answer: Any = "", agent: str = "claude-code", name: str = "PostToolUse"
+) -> Observation:
     payload = {"tool_name": tool, "tool_input": given_, "tool_response": answer, "tool_use_id": "t1"}
-    return seen("PostToolUse", payload, agent)
+    return seen(name, payload, agent)
 
 
 def prompt(text: str, **more: Any) -> Observation:
@@ -46,7 +48,7 @@ def test_every_recorded_payload_becomes_the_kind_its_description_says(path: Path
         assert found.kind == (known.kind if known else "other")
         assert found.source_event == path.stem
         assert found.title
-        assert found.turn == payload.get("prompt_id", payload.get("turn_id", ""))
+        assert found.turn == (pick(payload, spec.fields["turn"]) or "")
 
 
 def recorded(agent: str, name: str, number: int = 0) -> Observation:
@@ -73,10 +75,104 @@ def test_a_failure_event_is_a_failure_with_its_error() -> None:
     assert "No such file or directory" in found.output
 
 
+@pytest.mark.parametrize(
+    ("agent", "name", "number", "command", "output", "ok"),
+    [
+        ("gemini", "AfterTool", 0, "echo hi-from-shell", "hi-from-shell", True),
+        ("gemini", "AfterTool", 1, None, "Exit code 3\nsome text", False),
+        ("gemini", "AfterTool", 2, "ls /nonexistent-dir", "Exit code 2\nls: cannot access '/nonexistent-dir': No such file or directory", False),
+        ("gemini", "AfterTool", 3, "kill -9 $$", "Exit code 137\n", False),
+        ("gemini", "BeforeTool", 0, "ls /nonexistent-dir", "", None),
+        ("qwen", "PostToolUse", 0, "echo hi-from-shell", "hi-from-shell", True),
+        ("qwen", "PostToolUse", 1, "true", "", True),
+        ("qwen", "PostToolUseFailure", 0, None, "Exit code 3\nsome text", False),
+        ("qwen", "PostToolUseFailure", 1, "kill -9 $$", "Exit code 137\n", False),
+        ("copilot", "PostToolUse", 0, "echo hi-from-shell", "hi-from-shell", True),
+        ("copilot", "PostToolUse", 1, None, "Exit code 3\nsome text", False),
+        ("copilot", "PostToolUse", 2, "ls /nonexistent-dir", "Exit code 2\nls: cannot access '/nonexistent-dir': No such file or directory", False),
+    ],
+)  # fmt: skip
+def test_what_a_command_printed_is_taken_out_of_the_report_around_it(
+    agent: str, name: str, number: int, command: str | None, output: str, ok: bool | None
+) -> None:
+    found = recorded(agent, name, number)
+    assert found.text == (command or "python3 -c \"import sys; print('some text'); sys.exit(3)\"")
+    assert (found.family, found.output, found.ok) == ("shell", output, ok)
+
+
+@pytest.mark.parametrize(
+    ("answer", "report"),
+    [
+        ("Output: a\n\nb\nProcess Group PGID: 7", ("a\n\nb", 0)),
+        ("Output: (empty)\nError: spawn failed\nProcess Group PGID: 7", ("spawn failed", 0)),
+        ("Output: Exit Code: 9\nExit Code: 1\nBackground PIDs: 4, 5\nProcess Group PGID: 7\n", ("Exit code 1\nExit Code: 9", 1)),
+        ("Command: a\nb\nDirectory: (root)\nOutput: x\nError: (none)\nExit Code: 0\nSignal: (none)", ("x", 0)),
+        ("Command moved to background (PID: 7).", ("Command moved to background (PID: 7).", None)),
+        ("Output: of a program, nothing else", ("Output: of a program, nothing else", None)),
+        ("Exit Code: 3", ("Exit Code: 3", None)),
+        ("x\n<command with shellId: 4 exited with exit code 1>", ("Exit code 1\nx", 1)),
+        ("", ("", None)),
+    ],
+)  # fmt: skip
+def test_reports_on_commands_are_told_from_plain_output(answer: str, report: tuple[str, int | None]) -> None:
+    assert read_report(answer) == report
+
+
+def test_a_command_that_was_cancelled_has_failed() -> None:
+    for why in ("was cancelled by user before it could complete.", "was automatically cancelled because it exceeded"):
+        answer = {"llmContent": f"<untrusted_context>\nCommand {why} ...\n</untrusted_context>"}
+        assert called("run_shell_command", {"command": "make"}, answer, "gemini", "AfterTool").ok is False
+
+
+def test_a_status_of_zero_is_believed_unless_the_command_hides_one() -> None:
+    answer = {"llmContent": "Output: error: it broke\nProcess Group PGID: 7"}
+    assert called("run_shell_command", {"command": "./x"}, answer, "gemini", "AfterTool").ok is True
+    assert called("run_shell_command", {"command": "./x | tail"}, answer, "gemini", "AfterTool").ok is False
+
+
+def test_an_error_inside_the_answer_is_a_failure_with_its_words() -> None:
+    found = recorded("gemini", "AfterTool", 5)
+    assert (found.family, found.ok, found.paths) == ("edit", False, ("/home/dev/project/hello.txt",))
+    assert found.output.startswith("Could not find an exact match")
+    assert recorded("gemini", "AfterTool", 6).ok is True
+    assert recorded("gemini", "AfterTool", 7).paths == ("/home/dev/project",)
+
+
+def test_the_same_tools_of_different_agents_are_one_family() -> None:
+    numbers = {"gemini": ("AfterTool", 6), "qwen": ("PostToolUse", 2), "copilot": ("PostToolUse", 4)}
+    for agent, (name, number) in numbers.items():
+        found = recorded(agent, name, number)
+        assert (found.family, found.title, found.ok) == ("edit", "edit /home/dev/project/hello.txt", True)
+        assert found.text.endswith("/hello.txt\n- line two\n+ line 2")
+    todo = recorded("gemini", "AfterTool", 8)
+    assert [(item.text, item.state) for item in todo.todos] == [
+        ("first thing", "completed"),
+        ("second thing", "in_progress"),
+        ("third", "completed"),
+    ]
+
+
+def test_equal_calls_of_an_agent_without_ids_are_told_apart_and_doubled_hooks_are_not() -> None:
+    payload = {
+        "tool_name": "run_shell_command",
+        "tool_input": {"command": "make"},
+        "timestamp": "2026-11-25T20:16:05.609Z",
+    }
+    again = {**payload, "timestamp": "2026-11-25T20:16:05.664Z"}
+    for agent, name in (("gemini", "AfterTool"), ("copilot", "PostToolUse")):
+        assert seen(name, payload, agent).key == seen(name, payload, agent).key
+        assert seen(name, payload, agent).key != seen(name, again, agent).key
+        ends = [seen("SessionEnd", {"reason": "exit", "timestamp": at["timestamp"]}, agent) for at in (payload, again)]
+        assert ends[0].key == ends[1].key  # it may be told twice, some milliseconds apart
+
+
 def test_an_mcp_answer_is_read_from_its_content_parts() -> None:
     found = recorded("codex", "PostToolUse", 1)
     assert found.family == "mcp"
     assert found.output == "RESULT_memory_search"
+    found = recorded("gemini", "AfterTool", 4)
+    assert found.family == "mcp"
+    assert found.output.startswith("Nothing found in project")
 
 
 def test_a_message_is_the_text_of_a_stop() -> None:
@@ -254,6 +350,23 @@ BRIEF = f'{FENCE_OPEN} id="x">\nold handoff\n# Goal\n{FENCE_CLOSE}'
 )
 def test_our_own_brief_is_never_stored(text: str) -> None:
     assert prompt(text).text == "Fix the bug"
+
+
+def test_a_brief_that_comes_back_escaped_before_the_prompt_is_not_stored() -> None:
+    """As recorded: Gemini CLI without a terminal puts what it was told at the start before the prompt."""
+    for name, text in (("BeforeAgent", "PROMPT with a brief"), ("AfterAgent", "FINAL-ANSWER")):
+        assert recorded("gemini", name, 1).text == text
+
+
+def test_of_a_prompt_so_long_that_the_end_of_the_brief_was_cut_out_the_rest_is_kept() -> None:
+    echoed = f"<hook_context>{BRIEF.replace('<', '&lt;').replace('>', '&gt;')}</hook_context>\n\n"
+    cut = clipping.clip(
+        echoed.replace("old handoff", "old handoff " * 900) + "look at this log: " + "x" * 30_000 + " Why?", TEXT_LIMIT
+    )
+    found = prompt(cut)
+    assert "handoff" not in found.text
+    assert found.text.endswith("x Why?")
+    assert is_real_prompt(found)
 
 
 def test_a_brief_alone_is_no_prompt() -> None:

@@ -64,7 +64,7 @@ def test_every_event_becomes_one_observation_and_the_client_behaves_as_without_u
     wrote = Counter(one["family"] for one in tools)["edit"]
     assert wrote == (place.project / "quokka.txt").exists()
     assert all(one["paths"] == ["quokka.txt"] for one in tools if one["family"] == "edit")
-    assert len({one["tool_use"] for one in tools}) == len(tools)
+    assert len({one["key"] for one in tools}) == len(tools)
     assert "ai-memory-brief" not in json.dumps(seen)
     capture = place.command("status")["capture"]
     assert capture["seen"] == sum(capture[name] for name in ("stored", "duplicates", "filtered", "set_aside"))

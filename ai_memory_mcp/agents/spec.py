@@ -52,8 +52,9 @@ class _Part(BaseModel):
 class EventSpec(_Part):
     """One hook event of the agent: our kind, and how it is installed. `timeout` is in seconds.
 
-    `when`: the payload must hold these values, else the event is not one of ours. `background`: the agent need not
-    wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones are known when they come.
+    `when`: the payload must hold these values ("*": any but an empty one), else the event is not one of ours.
+    `background`: the agent need not wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones
+    are known when they come.
     """
 
     kind: EventKind
@@ -149,13 +150,29 @@ class BundleSpec(_Part):
 class BriefSpec(_Part):
     """How the agent takes a brief: at which event, in which output shape, at most how many characters.
 
-    `late` is the event of a prompt whose answer may still carry what the start had no time to wait for.
+    `late` is the event of a prompt whose answer may still carry what the start had no time to wait for, or what
+    nobody would hear: to a start with the `unheard` values in its payload the agent takes no answer.
     """
 
     event: str
     shape: Literal["hookSpecificOutput", "additionalContext", "additional_context", "injectSteps", "text"]
     limit: int = 9000
     late: str = ""
+    unheard: dict[str, Any] = Field(default_factory=dict)
+
+
+class TranscriptSpec(_Part):
+    """Where the agent's answer stands when its event does not hold it: in a file of JSON lines with a `type` each.
+
+    At `event`, the payload's `path` names the file. The answer is the `text` (dots go down) of the last line of type
+    `said`, if none of the types `asked` comes after it; it joins the payload as `last_assistant_message`.
+    """
+
+    event: str
+    path: str
+    said: str
+    asked: tuple[str, ...]
+    text: str
 
 
 class SessionSpec(_Part):
@@ -190,6 +207,7 @@ class AgentSpec(_Part):
     plugin: PluginSpec | None = None
     bundle: BundleSpec | None = None
     brief: BriefSpec | None = None
+    transcript: TranscriptSpec | None = None
     foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)
     fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)
