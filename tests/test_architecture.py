@@ -43,7 +43,7 @@ DOORS = {
     "mcp_types": ("server",),
     "anyio": ("server",),
     "filelock": ("files",),
-    "yaml": ("markdown",),
+    "yaml": ("markdown", "agents.yamledit"),
     "litellm": (),
 }
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ai_memory_mcp.agents import tomledit
 from ai_memory_mcp.agents.changes import apply, diff, load_installed
+from ai_memory_mcp.agents.entry import Entry, server_entry
 from ai_memory_mcp.agents.install import detect, plan, uninstall, wired
 from ai_memory_mcp.agents.pieces import Target, settings_path
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
@@ -460,6 +461,175 @@ def test_agents_are_found_by_their_folder_or_their_executable(home):
         ("claude-code", "/bin/claude"),
         ("codex", None),
     }
+
+
+# Formats that only some agents have
+
+
+SERVER_FORMS = {
+    "yaml": {"enabled": True, "type": "stdio", "cmd": "{command}", "args": ["{args}"], "envs": "{env}"},
+    "json5": {"command": "{command}", "args": ["{args}"]},
+}
+YAML = """\
+# mine
+model: 'x'  # fast
+extensions:
+    fetch: &fetch {cmd: uvx, args: [mcp-server-fetch]}  # web
+    # memory: off
+
+zeta: |
+  extensions:
+    aimemory: no
+"""
+YAML_OURS = """\
+    aimemory:
+        enabled: true
+        type: stdio
+        cmd: "/opt/my tools/ai-memory-mcp"
+        args: [serve]
+"""
+YAML_MADE = "extensions:\n" + YAML_OURS.replace("    ", "  ")
+JSON5 = """\
+// mine
+{
+    model: 'x', // fast
+    $include: ['./zeta.json5'],
+    mcp: { servers: {
+        "fetch": { command: 'uvx', timeout: +.5e3, }, /* web */
+    } },
+}
+"""
+JSON5_OURS = """
+        "aimemory": {
+            "command": "/opt/my tools/ai-memory-mcp",
+            "args": [
+                "serve"
+            ]
+        },"""
+JSON5_MADE = '"mcp": {"servers": {"aimemory": {"command": "/opt/my tools/ai-memory-mcp", "args": ["serve"]}}}'
+
+FORMS = {  # format, settings before (None: no file), settings with our server
+    "yaml": ("yaml", YAML, YAML.replace("# memory: off\n", "# memory: off\n" + YAML_OURS)),
+    "yaml without a file": ("yaml", None, YAML_MADE),
+    "yaml with comments only": ("yaml", "# zeta\n", "# zeta\n" + YAML_MADE),
+    "yaml without servers": ("yaml", "zeta: 1", "zeta: 1\n" + YAML_MADE.rstrip("\n")),
+    "yaml with an empty table": (
+        "yaml",
+        "extensions: {} # none\nzeta: 1\n",
+        YAML_MADE.replace(":", ": # none", 1) + "zeta: 1\n",
+    ),
+    "yaml with a table of nothing": ("yaml", "extensions: ~\nzeta: 1\n", YAML_MADE + "zeta: 1\n"),
+    "json5": ("json5", JSON5, JSON5.replace(" /* web */", " /* web */" + JSON5_OURS)),
+    "json5 on a line": ("json5", "{zeta: 'x', }", "{zeta: 'x', " + JSON5_MADE + ", }"),
+    "json5 with an empty table": (
+        "json5",
+        "{zeta: 1, mcp: {\t}}",
+        "{zeta: 1, " + JSON5_MADE.replace('"mcp"', "mcp", 1) + "}",
+    ),
+}
+
+
+def spec_in(form):
+    """An agent that lists its MCP servers in a file of this format."""
+    table = ["extensions"] if form == "yaml" else ["mcp", "servers"]
+    mcp = {"format": form, "user": "~/settings", "table": table, "entry": SERVER_FORMS.get(form, SERVER_FORMS["json5"])}
+    return AgentSpec.model_validate({"name": "one", "title": "One", "mcp": mcp})
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(("form", "before", "after"), FORMS.values(), ids=FORMS)
+def test_servers_come_and_go_in_yaml_and_json5(home, form, before, after, newline):
+    spec = spec_in(form)
+    before = None if before is None else before.replace("\n", newline)
+    after = after.replace("\n", newline if newline in (before or "") else "\n")
+    path = home.file("settings", before)
+
+    home.apply(plan([spec], home.target, LAUNCH, home.memory))
+    assert path.read_bytes().decode() == after
+    assert not plan([spec], home.target, LAUNCH, home.memory).changes
+    assert server_entry(spec, home.target) == Entry((LAUNCH.command, *LAUNCH.args))
+    assert wired(spec, home.target, LAUNCH).mcp == "wired"
+
+    home.apply(plan([spec], home.target, MOVED, home.memory))
+    assert server_entry(spec, home.target).command == (MOVED.command, *MOVED.args)
+    home.apply(plan([spec], home.target, LAUNCH, home.memory))
+    home.apply(uninstall([spec], home.target, LAUNCH, home.memory))
+    assert (path.read_bytes().decode() if path.exists() else None) == before
+
+
+@pytest.mark.parametrize(("form", "before", "after"), FORMS.values(), ids=FORMS)
+def test_what_others_wrote_meanwhile_into_yaml_or_json5_stays(home, form, before, after):
+    spec = spec_in(form)
+    path = home.file("settings", before)
+    home.apply(plan([spec], home.target, LAUNCH, home.memory))
+    edited = (before or "").replace("zeta", "edited")
+    path.write_bytes(after.replace("zeta", "edited").encode())
+    for backup in (home.memory / "backups" / "install").glob("*"):
+        backup.unlink()
+
+    home.apply(uninstall([spec], home.target, LAUNCH, home.memory))
+
+    assert (path.read_text() if path.exists() else "") == edited
+
+
+def test_what_the_user_added_to_our_server_in_yaml_stays(home):
+    spec = spec_in("yaml")
+    path = home.file("settings", YAML)
+    home.apply(plan([spec], home.target, MOVED, home.memory))
+    path.write_text(path.read_text().replace("        type: stdio\n", "        type: stdio\n        timeout: 60\n"))
+
+    home.apply(plan([spec], home.target, LAUNCH, home.memory))
+
+    ours = YAML_OURS.replace("        type: stdio\n", "        type: stdio\n        timeout: 60\n")
+    assert path.read_text() == YAML.replace("# memory: off\n", "# memory: off\n" + ours)
+    home.apply(uninstall([spec], home.target, LAUNCH, home.memory))
+    assert path.read_text() == YAML
+
+
+def test_a_table_made_for_our_server_in_yaml_stays_when_others_use_it(home):
+    spec = spec_in("yaml")
+    path = home.file("settings", "a: 1\n")
+    home.apply(plan([spec], home.target, LAUNCH, home.memory))
+    path.write_text(path.read_text() + "  theirs:\n    cmd: x\n")
+
+    home.apply(uninstall([spec], home.target, LAUNCH, home.memory))
+
+    assert path.read_text() == "a: 1\nextensions:\n  theirs:\n    cmd: x\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        ("yaml", "a: [\n", "line 2, column 1"),
+        ("yaml", "extensions: {x: {cmd: y}}\n", "line 1, column 1: expected a mapping in block style"),
+        ("yaml", "extensions:\n- x\n", "expected a mapping"),
+        ("yaml", "extensions:\n  aimemory: 1\n", "something else than a server"),
+        ("yaml", "extensions: &all\n  x: 1\nb: *all\n", "by hand:\n  aimemory:\n    enabled: true"),
+        ("json5", "{a: 1 b: 2}", "line 1, column 7"),
+        ("json5", "{mcp: []}", "line 1, column 7: expected an object"),
+        ("jsonc", "{/* c */ a: 1}", "line 1, column 10: this is JSON5"),
+        ("json", "{a: 1}", "line 1, column 2: this is JSON5"),
+    ],
+)
+def test_a_form_that_cannot_be_edited_or_is_not_read_by_the_agent_is_left_alone(home, form, content, message):
+    path = home.file("settings", content)
+
+    planned = plan([spec_in(form)], home.target, LAUNCH, home.memory)
+
+    assert [message in str(error) and str(path) in str(error) for error in planned.errors] == [True]
+    assert not planned.changes
+    assert path.read_text() == content
+
+
+def test_settings_that_must_name_a_plugin_are_not_touched_in_a_form_the_agent_does_not_read(home):
+    plugin = {"files": [{"text": "// ai-memory-mcp", "user": "~/x.js"}], "entries": [{"path": ["on"], "value": True}]}
+    spec = AgentSpec.model_validate(spec_in("jsonc").model_dump(mode="json") | {"plugin": plugin})
+    path = home.file("settings", "{a: 1}")
+
+    planned = plan([spec], home.target, LAUNCH, home.memory, parts=("hooks",))
+
+    assert ["this is JSON5" in str(error) for error in planned.errors] == [True]
+    assert path not in [change.path for change in planned.changes]
 
 
 # A server elsewhere

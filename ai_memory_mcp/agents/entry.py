@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ai_memory_mcp.agents import jsonedit, tomledit
 from ai_memory_mcp.agents.pieces import Target, settings_path
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec
-from ai_memory_mcp.agents.wiring import server_url
+from ai_memory_mcp.agents.wiring import server_url, value_at
 from ai_memory_mcp.errors import InstallError
 
 SPLICED = ("{args}",)  # placeholders that stand for any number of items in a list
@@ -30,7 +29,7 @@ def server_entry(spec: AgentSpec, target: Target) -> Entry:
         return Entry()
     try:
         text = path.read_bytes().decode("utf-8")
-        found = _value(text, spec.mcp.format, (*spec.mcp.table, SERVER_KEY))
+        found = value_at(text, spec.mcp.format, (*spec.mcp.table, SERVER_KEY))
     except (OSError, UnicodeDecodeError, InstallError):
         return Entry()
     url = server_url(spec, found) if isinstance(found, dict) else ""
@@ -61,9 +60,3 @@ def unfill(template: Any, filled: Any) -> dict[str, Any]:
         if at < len(template):
             found |= unfill(template[at], filled[at : len(filled) - rest])
     return found
-
-
-def _value(text: str, form: str, path: tuple[str, ...]) -> Any:
-    if form == "toml":
-        return tomledit.get(text, path)
-    return None if jsonedit.is_blank(text) else jsonedit.get(text, path)

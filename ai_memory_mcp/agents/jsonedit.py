@@ -1,13 +1,15 @@
-"""Change one place of a JSON or JSONC text and leave every other character alone.
+"""Change one place of a JSON, JSONC or JSON5 text and leave every other character alone.
 
 A scanner keeps the position of each value; edits are cuts and insertions in the text, never a dump of the
 document. `insert` and `remove` undo each other: that is why commas and comments are handled as they are.
+Everything is read as JSON5, which includes the others; `require_…` refuses what an agent would not read.
 Where a key stands twice, the last one counts, as it does for every parser.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,11 +19,25 @@ from ai_memory_mcp.errors import InstallError
 
 Path = tuple[str | int, ...]
 
-_GAP = re.compile(r"(?:[ \t\r\n]+|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_STRING = re.compile(r'"[^"\\\x00-\x1f]*(?:\\.[^"\\\x00-\x1f]*)*"')
-_SCALAR = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?|true|false|null")
-_LINE_REST = re.compile(r"[ \t]*(?://[^\r\n]*|/\*[^\r\n]*?\*/[ \t]*(?=[\r\n]))")
 _BOM = "\ufeff"
+_ENDS = "\n\r\u2028\u2029"  # what ends a line
+_WHITE = rf" \t\v\f\xa0\u1680\u2000-\u200a\u202f\u205f\u3000{_ENDS}{_BOM}"
+_COMMENT = re.compile(rf"//[^{_ENDS}]*|/\*.*?\*/", re.DOTALL)
+_GAP = re.compile(rf"(?:[{_WHITE}]+|{_COMMENT.pattern})*", re.DOTALL)
+_LINE_REST = re.compile(rf"[ \t]*(?://[^{_ENDS}]*|/\*[^{_ENDS}]*?\*/[ \t]*(?=[{_ENDS}]))")
+_STRING = re.compile(r"""(["'])(?:\\(?:\r\n|.)|(?!\1)[^\\\n\r])*\1""", re.DOTALL)
+_ESCAPE = re.compile(r'\\(?:\r\n|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|0[0-9]|.)|"', re.DOTALL)
+_NAME = re.compile(rf"(?:[\w$]|[^\x00-\x7f{_WHITE}]|\\u[0-9a-fA-F]{{4}})+", re.ASCII)
+_NUMBER = re.compile(
+    r"[-+]?(?:0[xX][0-9a-fA-F]+|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|Infinity|NaN)"
+)
+_WORDS = {"true": True, "false": False, "null": None}
+_JSON_STRING = r'"[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"'
+_JSON_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
+_JSON_WORD = rf"(?:true|false|null)(?={_GAP.pattern}(?:[,\]}}]|\Z))"  # a value, no unquoted key
+_JSONC = re.compile(
+    rf"(?:[ \t\r\n{{}}\[\]:,]+|{_COMMENT.pattern}|{_JSON_STRING}|{_JSON_NUMBER}|{_JSON_WORD})*", re.DOTALL
+)
 
 
 class EditError(InstallError):
@@ -57,7 +73,7 @@ def place(text: str, position: int) -> str:
 def scan(text: str) -> Node:
     """Parse the whole text. Raises EditError with line and column. The nodes are shared: read only."""
     try:
-        node = _value(text, _gap(text, len(_BOM) if text.startswith(_BOM) else 0))
+        node = _value(text, _gap(text, 0))
     except RecursionError:
         raise EditError("the values are nested too deeply") from None
     if _gap(text, node.end) != len(text):
@@ -67,14 +83,22 @@ def scan(text: str) -> Node:
 
 def is_blank(text: str) -> bool:
     """Tell whether there is no value at all: nothing, a byte order mark, white space, comments."""
-    return _gap(text, len(_BOM) if text.startswith(_BOM) else 0) == len(text)
+    return _gap(text, 0) == len(text)
+
+
+def require_jsonc(text: str) -> None:
+    """Refuse in a text that scans what only JSON5 has: an agent that reads JSONC drops the whole file for it."""
+    found = _JSONC.match(text, len(_BOM) if text.startswith(_BOM) else 0)
+    if found and found.end() != len(text):
+        raise EditError(f"{place(text, found.end())}: this is JSON5, which is not read by this agent")
 
 
 def require_strict(text: str) -> None:
-    """Refuse comments and trailing commas: an agent that reads strict JSON drops the whole file for one."""
+    """Refuse comments, trailing commas and JSON5: an agent that reads strict JSON drops the whole file for one."""
+    require_jsonc(text)  # Python's parser takes NaN and Infinity
     bare = text.removeprefix(_BOM)
     try:
-        json.loads(bare) if bare.strip() else None
+        json.loads(bare, parse_int=float) if bare.strip() else None  # an `int` may have too many digits
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise EditError(f"{where}: comments and trailing commas are not read by this agent") from None
@@ -136,7 +160,7 @@ def remove(text: str, path: Path, empty: str = "") -> str:
 
 def add_root(text: str) -> str:
     """Give a text without any value an empty object at its end."""
-    comment = "//" in text.rsplit("\n", 1)[-1]
+    comment = _in_line_comment(text, 0, len(text))
     return text + ("\n" if comment else "") + "{}" + _newline(text)
 
 
@@ -162,8 +186,14 @@ def _cut(text: str, parent: Node, child: Child) -> str:
 def _cut_start(text: str, low: int, start: int, end: int) -> int:
     """Where the white space before an entry begins, unless it keeps a line comment from what follows."""
     begin = low + len(text[low:start].rstrip(" \t\r\n"))
-    commented = "//" in text[low:begin].rsplit("\n", 1)[-1]
-    return start if commented and not re.compile(r",?[ \t]*\r?\n").match(text, end) else begin
+    ends_line = re.compile(rf",?[ \t]*[{_ENDS}]").match(text, end)
+    return start if _in_line_comment(text, low, begin) and not ends_line else begin
+
+
+def _in_line_comment(text: str, low: int, at: int) -> bool:
+    """Tell whether a line comment is still open at a place, between it and `low` being no value."""
+    found = list(_COMMENT.finditer(text, low, at))
+    return bool(found) and found[-1].end() == at and found[-1].group().startswith("//")
 
 
 def _settle(text: str, path: Path, empty: str) -> str:
@@ -185,17 +215,46 @@ def _value(text: str, at: int) -> Node:
     first = text[at : at + 1]
     if first in ("{", "["):
         return _container(text, at, first == "{")
-    found = _STRING.match(text, at) if first == '"' else _SCALAR.match(text, at)
-    if not found:
-        raise _unexpected(text, at, "a value")
-    return Node(at, found.end(), _decode(text, at, found.group()))
+    found = _STRING.match(text, at)
+    if found:
+        return Node(at, found.end(), _string(text, at, found.group()))
+    found = _NUMBER.match(text, at)
+    if found:
+        return Node(at, found.end(), _number(found.group()))
+    for word, value in _WORDS.items():
+        if text.startswith(word, at):
+            return Node(at, at + len(word), value)
+    raise _unexpected(text, at, "a value")
 
 
-def _decode(text: str, at: int, literal: str) -> Any:
+def _string(text: str, at: int, literal: str) -> str:
     try:
-        return json.loads(literal)
+        return str(json.loads(f'"{_ESCAPE.sub(_as_json, literal[1:-1])}"', strict=False))
     except ValueError:
-        raise _unexpected(text, at, "a value") from None
+        raise _unexpected(text, at, "a string with valid escapes") from None
+
+
+def _as_json(found: re.Match[str]) -> str:
+    """Write an escape, or a double quote between single ones, as JSON does; what is wrong stays so."""
+    escape = found.group()
+    if escape == '"':
+        return '\\"'
+    if escape[1] in _ENDS:
+        return ""
+    if escape[1] == "x" and len(escape) == 4:
+        return "\\u00" + escape[2:]
+    if escape in ("\\0", "\\v"):
+        return "\\u0000" if escape == "\\0" else "\\u000b"
+    return escape if escape[1] in '"\\/bfnrtux0123456789' else escape[1:]
+
+
+def _number(literal: str) -> float:
+    if literal.endswith("NaN"):
+        return math.nan  # always the same object: only so are two values with it equal
+    try:
+        return int(literal, 0)
+    except ValueError:
+        return float(literal)
 
 
 def _container(text: str, start: int, is_object: bool) -> Node:
@@ -219,13 +278,22 @@ def _container(text: str, start: int, is_object: bool) -> Node:
 
 
 def _member(text: str, at: int) -> Child:
-    found = _STRING.match(text, at)
-    if not found:
-        raise _unexpected(text, at, "a key in double quotes")
-    colon = _gap(text, found.end())
+    key, end = _key(text, at)
+    colon = _gap(text, end)
     if text[colon : colon + 1] != ":":
         raise _unexpected(text, colon, "':'")
-    return Child(_decode(text, at, found.group()), at, _value(text, _gap(text, colon + 1)))
+    return Child(key, at, _value(text, _gap(text, colon + 1)))
+
+
+def _key(text: str, at: int) -> tuple[str, int]:
+    found = _STRING.match(text, at)
+    if found:
+        return _string(text, at, found.group()), found.end()
+    found = _NAME.match(text, at)
+    name = json.loads(f'"{found.group()}"') if found else ""
+    if not found or not re.sub("[$]|(?!^)[\u200c\u200d]", "_", name).isidentifier():
+        raise _unexpected(text, at, "a key")
+    return name, found.end()
 
 
 def _unexpected(text: str, at: int, wanted: str) -> EditError:

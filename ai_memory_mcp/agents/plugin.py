@@ -13,7 +13,7 @@ from typing import Any
 from ai_memory_mcp.agents import jsonedit
 from ai_memory_mcp.agents.jsonedit import EditError
 from ai_memory_mcp.agents.spec import AgentSpec, PluginEntry, PluginFile, scripts_dir
-from ai_memory_mcp.agents.wiring import Draft, Launch, fill, insert, remove
+from ai_memory_mcp.agents.wiring import Draft, Launch, fill, insert, remove, require_readable
 
 MARK = "ai-memory-mcp"
 
@@ -58,6 +58,8 @@ def unwire_file(draft: Draft, path: Path) -> None:
 
 def wire_entries(draft: Draft, spec: AgentSpec, folder: Path) -> None:
     """Put in what the settings must say of the plugin, or bring it up to date. Raises EditError."""
+    if spec.mcp is not None:
+        require_readable(draft, spec.mcp.format)
     for entry, wanted in _entries(spec, folder):
         found = _get(draft.text, entry.path)
         if entry.item is not None:

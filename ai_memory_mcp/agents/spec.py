@@ -69,7 +69,8 @@ class EventSpec(_Part):
 class McpSpec(_Part):
     """Where and how the agent lists MCP servers. `entry` and `http` are templates, see `wiring.fill`.
 
-    "json" says that the agent itself refuses comments and trailing commas there, "jsonc" that it takes them.
+    "json" says that the agent itself refuses comments and trailing commas there, "jsonc" that it takes them,
+    "json5" that it takes all of JSON5.
     `http` is the entry for a server at an address; None where the agent only starts servers itself.
     """
 

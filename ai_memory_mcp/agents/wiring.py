@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ai_memory_mcp.agents import jsonedit, tomledit
+from ai_memory_mcp.agents import jsonedit, tomledit, yamledit
 from ai_memory_mcp.agents.jsonedit import EditError
-from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, EventSpec
+from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, EventSpec, Format
 from ai_memory_mcp.errors import InstallError
 
 Part = Literal["mcp", "hooks"]
@@ -88,7 +88,7 @@ def unwire(draft: Draft, spec: AgentSpec, part: Part, launch: Launch) -> None:
 def is_wired(text: str, spec: AgentSpec, part: Part, launch: Launch) -> bool:
     """Tell whether any entry of ours is there, current or not. Raises EditError."""
     if part == "mcp":
-        return spec.mcp is not None and _get(text, spec.mcp.format, (*spec.mcp.table, SERVER_KEY)) is not None
+        return spec.mcp is not None and value_at(text, spec.mcp.format, (*spec.mcp.table, SERVER_KEY)) is not None
     return any(own_hooks(text, spec, launch))
 
 
@@ -163,9 +163,9 @@ def _words(command: Any, args: Any) -> list[str]:
 
 def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.mcp is not None
-    _require_readable(draft, spec.mcp.format)
+    require_readable(draft, spec.mcp.format)
     path = (*spec.mcp.table, SERVER_KEY)
-    existing = _get(draft.text, spec.mcp.format, path)
+    existing = value_at(draft.text, spec.mcp.format, path)
     if existing is not None and not isinstance(existing, dict):
         raise EditError(f"{'.'.join(path)} holds something else than a server; rename or delete it")
     entry = _server_entry(spec, launch, existing)
@@ -180,6 +180,8 @@ def _wire_mcp(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
         return
     if spec.mcp.format == "toml":
         _set_table(draft, path, merged, existing is None)
+    elif spec.mcp.format == "yaml":
+        _set_entry(draft, path, merged, existing is None)
     elif existing is None:
         insert(draft, path, merged)
     else:
@@ -208,10 +210,12 @@ def server_url(spec: AgentSpec, entry: dict[str, Any] | None) -> str:
 def _unwire_mcp(draft: Draft, spec: AgentSpec) -> None:
     assert spec.mcp is not None
     path = (*spec.mcp.table, SERVER_KEY)
-    if _get(draft.text, spec.mcp.format, path) is None:
+    if value_at(draft.text, spec.mcp.format, path) is None:
         return
     if spec.mcp.format == "toml":
         drop_table(draft, path)
+    elif spec.mcp.format == "yaml":
+        _drop_entry(draft, path)
     else:
         remove(draft, path)
     draft.notes.append(("remove MCP server", SERVER_KEY))
@@ -241,16 +245,24 @@ def _merged(existing: dict[str, Any], ours: dict[str, Any], before: dict[str, An
     return merged
 
 
-def _require_readable(draft: Draft, form: str) -> None:
-    if form != "toml" and not jsonedit.is_blank(draft.text):
+def require_readable(draft: Draft, form: Format) -> None:
+    """Refuse JSON that the agent itself would not read; TOML and YAML are read by each edit. Raises EditError."""
+    if form in ("toml", "yaml"):
+        return
+    if not jsonedit.is_blank(draft.text):
         jsonedit.scan(draft.text)
     if form == "json":
         jsonedit.require_strict(draft.text)
+    elif form == "jsonc":
+        jsonedit.require_jsonc(draft.text)
 
 
-def _get(text: str, form: str, path: tuple[str, ...]) -> Any:
+def value_at(text: str, form: Format, path: tuple[str, ...]) -> Any:
+    """Return what a settings text of this format says at the path, None for nothing. Raises EditError."""
     if form == "toml":
         return tomledit.get(text, path)
+    if form == "yaml":
+        return yamledit.get(text, path)
     return None if jsonedit.is_blank(text) else jsonedit.get(text, path)
 
 
@@ -280,7 +292,7 @@ def _group(spec: AgentSpec, launch: Launch, name: str, event: EventSpec) -> dict
 
 def _wire_hooks(draft: Draft, spec: AgentSpec, launch: Launch) -> None:
     assert spec.hooks is not None
-    _require_readable(draft, spec.hooks.format)
+    require_readable(draft, spec.hooks.format)
     wanted = wanted_groups(spec, launch)
     own = [(spot, _event_at(draft.text, spec, spot, launch)) for spot in own_hooks(draft.text, spec, launch)]
     kept = {event: spot for spot, event in reversed(own) if event in wanted}
@@ -415,6 +427,28 @@ def _without(data: Any, path: tuple[str | int, ...]) -> Any:
 def _check(text: str, expected: Any, path: tuple[str | int, ...]) -> None:
     if jsonedit.scan(text).value != expected:
         raise EditError(f"{'.'.join(map(str, path))} cannot be changed safely; change it by hand")
+
+
+def _set_entry(draft: Draft, path: tuple[str, ...], value: dict[str, Any], new: bool) -> None:
+    """Put an entry into a YAML text, so that `_drop_entry` can undo it, or write it anew."""
+    if not new:
+        draft.text = yamledit.replace(draft.text, path, value)
+        return
+    for above in (path[:depth] for depth in range(len(path))):
+        inner = yamledit.inside(draft.text, above)
+        if inner is None:
+            draft.trace.created.append(above)
+        elif not yamledit.get(draft.text, above) and above not in draft.trace.created:
+            draft.trace.empty[json.dumps(above)] = inner
+    draft.text = yamledit.insert(draft.text, path, value)
+
+
+def _drop_entry(draft: Draft, path: tuple[str, ...]) -> None:
+    """Take an entry out of a YAML text, and the mappings that `_set_entry` made for it, where they are empty again."""
+    above = path[:-1]
+    draft.text = yamledit.remove(draft.text, path, draft.trace.empty.get(json.dumps(above), " {}"))
+    if above in draft.trace.created and not yamledit.get(draft.text, above):
+        _drop_entry(draft, above)
 
 
 def _set_table(draft: Draft, path: tuple[str, ...], table: dict[str, Any], new: bool) -> None:
