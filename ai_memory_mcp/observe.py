@@ -64,7 +64,7 @@ def _words(kind: EventKind, field: Any) -> str:
 
 
 def _said(kind: EventKind, words: str, error: str) -> dict[str, Any]:
-    text = clip(strip_brief(words).strip())
+    text = clip(strip_own(words).strip())
     failed = kind == "stop" and bool(error)
     title = first_line(text) or (first_line(error) if failed else "") or kind
     return {
@@ -80,10 +80,10 @@ def _tool(
 ) -> dict[str, Any]:
     name = _word(tool)
     family = family_of(name, spec)
-    text = clip(strip_brief(_input_text(family, given)))
+    text = clip(strip_own(_input_text(family, given)))
     if family == "shell" and text.lstrip().startswith(("apply_patch", "*** Begin Patch")):
         family = "edit"
-    output = clip(strip_brief(as_text(error if kind == "tool-failure" and error is not None else answer)))
+    output = clip(strip_own(as_text(error if kind == "tool-failure" and error is not None else answer)))
     todos = _todos(given) if family == "todo" else ()
     paths = _paths(family, given, text, event)
     return {
@@ -322,11 +322,14 @@ def _key(event: Event, about: dict[str, Any]) -> str:
 # --- what is ours, what is a person's ---
 
 _FENCED = re.compile(rf"[ \t]*{FENCE_OPEN}\b[^>\n]*>.*?(?:{FENCE_CLOSE}[ \t]*\n?|(?=</hook_context>)|\Z)", re.S | re.I)
+_ANSWER = re.compile(r"<memory-data>.*?</memory-data>", re.S)  # what our tools answer, through whatever wrapper it came
 _EMPTY_WRAPPER = re.compile(r"<hook_context>\s*</hook_context>\s*", re.I)
 
 
-def strip_brief(text: str) -> str:
-    """Return the text without any brief of ours, and without the wrapper that is left empty by that."""
+def strip_own(text: str) -> str:
+    """Return the text without briefs and answers of ours, and without the wrapper that is left empty by that."""
+    if "<memory-data>" in text:
+        text = _ANSWER.sub("", text)
     if FENCE_OPEN not in text.lower():
         return text
     return _EMPTY_WRAPPER.sub("", _FENCED.sub("", text))
