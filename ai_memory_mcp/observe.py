@@ -224,7 +224,7 @@ def _flag(answer: Any) -> bool | None:
 
 # --- where, what to do, what to call it ---
 
-_PATCHED = re.compile(r"^\*\*\* (?:Add File|Update File|Delete File|Move to): (.+)$", re.M)
+_PATCHED = re.compile(r"^(?:\*\*\* (?:Add File|Update File|Delete File|Move to): |\[(?=.+#[0-9A-F]{4}\]$))(.+?)(?:#[0-9A-F]{4}\])?$", re.M)
 
 
 def _paths(family: ToolFamily, given: Any, text: str, event: Event) -> tuple[str, ...]:
@@ -249,7 +249,7 @@ def relative_path(path: str, root: str, cwd: str) -> str:
     return (full[len(base) + 1 :] or ".") if inside else full
 
 
-_STATES = {"completed": "completed", "done": "completed", "in_progress": "in_progress", "in-progress": "in_progress", "deleted": "completed", "cancelled": "completed"}  # fmt: skip
+_STATES = {"completed": "completed", "done": "completed", "in_progress": "in_progress", "in-progress": "in_progress", "deleted": "completed", "cancelled": "completed", "abandoned": "completed"}  # fmt: skip
 
 
 def _todos(given: Any) -> tuple[Todo, ...]:

@@ -2,7 +2,9 @@
 
 // Plugin for OpenClaw, whose process is a gateway with many sessions for days, or one turn. It may load this file and
 // call `register` several times, so what belongs to sessions is kept for the whole process.
-const host = (globalThis[Symbol.for("ai-memory-mcp openclaw")] ??= {
+const PLACE = Symbol.for("ai-memory-mcp openclaw")
+const first = !globalThis[PLACE]
+const host = (globalThis[PLACE] ??= {
   memory,
   open: new Map(), // OpenClaw's id of a session -> { id, turn, brief }: ours, and the turn that was given the brief
   reset: new Set(), // those that go on under their old id with nothing in them
@@ -52,6 +54,8 @@ const end = (id, reason) => {
   host.memory.send("session_end", { session_id: ours(id), cwd: host.folders.get(id), reason })
   host.open.delete(id)
 }
+const endAll = (reason) => [...host.open.keys()].forEach((id) => end(id, reason))
+if (first) process.on("exit", () => endAll("exit")) // a single turn has no other end
 
 export default {
   id: "ai-memory",
@@ -105,7 +109,7 @@ export default {
       host.parents.delete(sessionKey)
     })
     on("gateway_stop", () => {
-      for (const id of [...host.open.keys()]) end(id, "shutdown")
+      endAll("shutdown")
       return host.memory.close()
     })
   },

@@ -1,7 +1,7 @@
 @STREAM@
 
-// Extension for Pi and for its fork Oh My Pi (OMP). They call the default function anew for every session, Pi after
-// loading this file anew: what must outlive that is kept for the whole process.
+// Extension for Pi and for its fork Oh My Pi (OMP), made by ai-memory-mcp's `setup`. They call the default function anew
+// for every session, Pi after loading this file anew: what must outlive that is kept for the whole process.
 const agent = @COMMAND@.at(-2)
 const host = (globalThis[Symbol.for(`ai-memory-mcp ${agent}`)] ??= { memory, open: new Map(), briefs: new Map() })
 
@@ -74,14 +74,15 @@ export default function (pi) {
     machine = source === "extension"
   })
   on("message_end", ({ message }, ctx) => {
-    const { role, content, stopReason, errorMessage: error } = message
+    const { role, content, stopReason, errorMessage: error, timestamp } = message
+    const turn_id = String(timestamp)
     if (role === "user" && here && !here.agent_id) {
       const source = machine || message.attribution === "agent" ? { source: "extension" } : {}
-      send("input", { prompt: said(content), ...source }, ctx)
+      send("input", { prompt: said(content), turn_id, ...source }, ctx)
     } else if (role === "assistant" && stopReason === "error") {
-      send("agent_end", { error }, ctx)
+      send("agent_end", { error, turn_id }, ctx)
     } else if (role === "assistant" && stopReason !== "aborted" && !content.some(({ type }) => type === "toolCall")) {
-      send(here?.agent_id ? "subagent_end" : "agent_end", { last_assistant_message: said(content) }, ctx)
+      send(here?.agent_id ? "subagent_end" : "agent_end", { last_assistant_message: said(content), turn_id }, ctx)
     }
   })
 
