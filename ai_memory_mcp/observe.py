@@ -64,7 +64,7 @@ def _words(kind: EventKind, field: Any) -> str:
 
 
 def _said(kind: EventKind, words: str, error: str) -> dict[str, Any]:
-    text = clip(strip_brief(words).strip())
+    text = clip(strip_own(words).strip())
     failed = kind == "stop" and bool(error)
     title = first_line(text) or (first_line(error) if failed else "") or kind
     return {
@@ -80,11 +80,11 @@ def _tool(
 ) -> dict[str, Any]:
     name = _word(tool)
     family = family_of(name, spec)
-    text = clip(strip_brief(_input_text(family, given)))
+    text = clip(strip_own(_input_text(family, given)))
     if family == "shell" and text.lstrip().startswith(("apply_patch", "*** Begin Patch")):
         family = "edit"
     failed = kind == "tool-failure" or (kind == "post-tool" and bool(as_text(error)))
-    output = strip_brief(as_text(error if failed and error is not None else answer))
+    output = strip_own(as_text(error if failed and error is not None else answer))
     status: int | None = None
     if family == "shell":
         output, status = read_report(output)
@@ -239,7 +239,9 @@ def _flag(answer: Any, status: int | None) -> bool | None:
 # --- where, what to do, what to call it ---
 
 _PATH_NAMES = ("file_path", "path", "notebook_path", "filePath", "absolute_path", "dir_path")
-_PATCHED = re.compile(r"^\*\*\* (?:Add File|Update File|Delete File|Move to): (.+)$", re.M)
+_PATCHED = re.compile(
+    r"^(?:\*\*\* (?:Add File|Update File|Delete File|Move to): |\[(?=.+#[0-9A-F]{4}\]$))(.+?)(?:#[0-9A-F]{4}\])?$", re.M
+)
 
 
 def _paths(family: ToolFamily, given: Any, text: str, event: Event) -> tuple[str, ...]:
@@ -264,7 +266,7 @@ def relative_path(path: str, root: str, cwd: str) -> str:
     return (full[len(base) + 1 :] or ".") if inside else full
 
 
-_STATES = {"completed": "completed", "done": "completed", "in_progress": "in_progress", "in-progress": "in_progress", "deleted": "completed", "cancelled": "completed"}  # fmt: skip
+_STATES = {"completed": "completed", "done": "completed", "in_progress": "in_progress", "in-progress": "in_progress", "deleted": "completed", "cancelled": "completed", "abandoned": "completed"}  # fmt: skip
 
 
 def _todos(given: Any) -> tuple[Todo, ...]:
@@ -344,11 +346,14 @@ _FENCED = re.compile(
     rf"(?:.*?(?:{_LT}{FENCE_CLOSE[1:-1]}{_GT}[ \t]*\n?|(?=</hook_context>))|.*?(?=\n…\[\d+ characters left out\])|.*\Z)",
     re.S | re.I,
 )
+_ANSWER = re.compile(r"<memory-data>.*?</memory-data>", re.S)  # what our tools answer, through whatever wrapper it came
 _EMPTY_WRAPPER = re.compile(r"<hook_context>\s*(?:</hook_context>\s*|(?=…\[\d))", re.I)
 
 
-def strip_brief(text: str) -> str:
-    """Return the text without any brief of ours, and without the wrapper that is left empty by that."""
+def strip_own(text: str) -> str:
+    """Return the text without briefs and answers of ours, and without the wrapper that is left empty by that."""
+    if "<memory-data>" in text:
+        text = _ANSWER.sub("", text)
     if FENCE_OPEN[1:] not in text.lower():
         return text
     return _EMPTY_WRAPPER.sub("", _FENCED.sub("", text))

@@ -134,8 +134,9 @@ class Place:
         subprocess.run(command, env=env, capture_output=True, timeout=200, check=False)
         result = json.loads((out / "result.json").read_text())
         requests = [json.loads(path.read_text()) for path in sorted((out / "llm").glob("req_*.json"))]
-        said = (out / "stdout.txt").read_text(encoding="utf-8", errors="replace")
-        return Run(result["rc"], said, result["left_running"], requests)
+        printed = (out / "stdout.txt").read_text(encoding="utf-8", errors="replace")
+        said = [line for line in printed.splitlines() if not line.startswith("[")]  # without its log: ids, counts
+        return Run(result["rc"], "\n".join(said), result["left_running"], requests)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return the sessions, the oldest first."""

@@ -48,11 +48,14 @@ for await (const line of createInterface({ input: process.stdin })) {
 class Host:
     """A process that has loaded an agent's plugin; a context that ends it.
 
-    `enter` is JavaScript: (module, context) => hooks by name.
+    `enter` is JavaScript: (module, context) => hooks by name. Where the memory has no index yet it gets none: no
+    worker can take in what is stored, and it stays in the spool for the test to see.
     """
 
     def __init__(self, hook: Hook, agent: str, enter: str, *, context: object = None, launcher: str = "") -> None:
         self.hook = hook
+        if not (hook.home / "index.db").exists():
+            (hook.home / "index.db").mkdir()
         spec = find_spec(agent)
         assert spec.plugin is not None
         launch = Launch("ai-memory-mcp", ("serve",), launcher or str(hook.launcher))
@@ -81,6 +84,11 @@ class Host:
         """Call a hook: {back: its result, with: its arguments afterwards, took: ms, held: ms before it let go}."""
         answer: dict[str, Any] = self.ask(**{"call": name, "with": given})
         return answer
+
+    def stored(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        """Wait for so many entries of the spool; returns (event, payload) of each in order."""
+        wait_for(lambda: len(self.hook.entries()) >= count)
+        return [(entry["event"], entry["payload"]) for entry in self.hook.entries()]
 
     def streams(self) -> list[int]:
         """Return the processes that the plugin has started and that still run."""

@@ -63,7 +63,7 @@ def wire_entries(draft: Draft, spec: AgentSpec, folder: Path) -> None:
     for entry, wanted in _entries(spec, folder):
         found = _get(draft.text, entry.path)
         if entry.item is not None:
-            if found is None or wanted not in found:
+            if wanted not in (found or ()) and (found or not entry.listed):
                 insert(draft, (*entry.path, len(found or ())), wanted)
                 draft.notes.append(("add plugin to", ".".join(entry.path)))
         elif found is None:

@@ -111,11 +111,15 @@ class PluginFile(_Part):
 
 
 class PluginEntry(_Part):
-    """What the agent's settings (the file with its MCP servers) must say of the plugin: a value, or a list's item."""
+    """What the agent's settings (the file with its MCP servers) must say of the plugin: a value, or a list's item.
+
+    `listed`: only where the list names others, for an empty one does not restrict anything.
+    """
 
     path: tuple[str, ...]
     value: Any = None
     item: Any = None
+    listed: bool = False
 
 
 class PluginSpec(_Part):
