@@ -39,8 +39,10 @@ def run(home: str, env: dict[str, str], argv: list[str]) -> None:
         emit.read_stdin()
     elif stream:
         stream_events(home, env, agent)
-    else:
-        emit.handle(home, env, agent or "unknown", event, emit.read_stdin())
+    elif agent:
+        emit.handle(home, env, agent, event, emit.read_stdin())
+    else:  # some agents also run the hooks of others, and leave a hook's arguments out
+        emit.read_stdin()
 
 
 def arguments(argv: list[str]) -> tuple[str, str, bool]:
@@ -125,8 +127,6 @@ def stream_one(stream: Stream, line: bytes) -> None:
 
 def answer(seq: object, kind: str, said: list[str]) -> None:
     """Tell the host that its line is stored, with the brief if there is one; a host that has gone hears nothing."""
-    from ai_memory_mcp.hookbrief import say
-
     told: dict[str, object] = {} if seq is None else {"seq": seq}
     line = "".join(said)
     if line and not (seq is None and line.startswith("{")):
@@ -134,7 +134,7 @@ def answer(seq: object, kind: str, said: list[str]) -> None:
         line = ""
     try:
         if line or told or kind == "session-start":
-            say(line or emit.encode(told))
+            emit.say(line or emit.encode(told))
     except OSError:
         return
 

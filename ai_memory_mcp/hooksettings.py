@@ -208,7 +208,7 @@ def find_agent(home: str, agent: str) -> Settings:
 
 def described(toml: Settings) -> Settings:
     """Return the part of an agent's description that emit needs: kinds of its events and when they are ours, places
-    of fields, the agents that run its hooks too, brief."""
+    of fields, the agents that run its hooks too, brief, the answer of a hook that has nothing to say."""
     events = {name: emit.section(emit.section(toml, "events"), name) for name in emit.section(toml, "events")}
     fields = emit.section(toml, "fields")
     return {
@@ -218,4 +218,5 @@ def described(toml: Settings) -> Settings:
         "fields": {name: fields[name] for name in ("session", "cwd", "subagent", "input") if name in fields},
         "foreign": emit.section(toml, "foreign"),
         "brief": emit.section(toml, "brief"),
+        "answer": emit.section(toml, "hooks").get("answer"),
     }

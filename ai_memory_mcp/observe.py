@@ -8,6 +8,7 @@ no exit status. True when the agent or a test runner says success. None when nob
 # ruff: noqa: E501 - patterns, word lists and tables of them are easier to check on one line
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from fnmatch import fnmatchcase
@@ -51,7 +52,8 @@ def observe(event: Event, spec: AgentSpec, session_id: str) -> Observation:
         "detail": _word(field("prompt_source") if kind == "user-prompt" else field("detail")),
     }
     if kind in _TOOLS:
-        about |= _tool(event, spec, kind, field("tool"), field("input"), field("output"), field("error"))
+        given, answer = (_decoded(field(name)) if name in spec.encoded else field(name) for name in ("input", "output"))
+        about |= _tool(event, spec, kind, field("tool"), _by_our_names(given, spec), answer, field("error"))
     else:
         about |= _said(kind, _words(kind, field), as_text(field("error")))
     return Observation(**about, key=_key(event, about))
@@ -83,7 +85,8 @@ def _tool(
     text = clip(strip_brief(_input_text(family, given)))
     if family == "shell" and text.lstrip().startswith(("apply_patch", "*** Begin Patch")):
         family = "edit"
-    output = clip(strip_brief(as_text(error if kind == "tool-failure" and error is not None else answer)))
+    failed = kind == "tool-failure" or (kind == "post-tool" and bool(as_text(error)))
+    output = clip(strip_brief(as_text(error if failed and error is not None else answer)))
     todos = _todos(given) if family == "todo" else ()
     paths = _paths(family, given, text, event)
     return {
@@ -91,10 +94,10 @@ def _tool(
         "family": family,
         "text": text,
         "output": output,
-        "ok": _ok(kind, family, text, answer, output, spec),
+        "ok": False if failed else _ok(kind, family, text, answer, output, spec),
         "todos": todos,
         "paths": paths,
-        "title": _title(family, name, given, text, paths, todos),
+        "title": _title(family, name, given, text, paths, todos) or kind,
     }
 
 
@@ -107,6 +110,25 @@ def family_of(name: str, spec: AgentSpec) -> ToolFamily:
 
 
 # --- what was asked ---
+
+
+def _decoded(value: Any) -> Any:
+    """Undo JSON text, also around the texts in an object; what is none stays as it is."""
+    if isinstance(value, dict):
+        return {
+            key: _decoded(item) if isinstance(item, str) and item[:1] == '"' else item for key, item in value.items()
+        }
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+
+
+def _by_our_names(given: Any, spec: AgentSpec) -> Any:
+    if not isinstance(given, dict) or not spec.arguments:
+        return given
+    ours = {theirs: name for name, all_of_them in spec.arguments.items() for theirs in all_of_them}
+    return {ours.get(key, key): value for key, value in given.items()}
 
 
 def _get(given: Any, *names: str) -> Any:
@@ -193,8 +215,6 @@ def _patch_text(value: dict[Any, Any], depth: int) -> str:
 def _ok(kind: EventKind, family: ToolFamily, text: str, answer: Any, output: str, spec: AgentSpec) -> bool | None:
     if kind == "pre-tool":
         return None
-    if kind == "tool-failure":
-        return False
     flagged = _flag(answer)
     if flagged is not None and not (flagged and family == "shell"):
         return flagged
@@ -212,7 +232,7 @@ def _ok(kind: EventKind, family: ToolFamily, text: str, answer: Any, output: str
 def _flag(answer: Any) -> bool | None:
     """Return what the answer itself says about success: an exit status, an error flag, an interruption."""
     if isinstance(answer, str) and answer.startswith('{"output"'):
-        status = re.search(r'"exit_code":\s*(-?\d+)', answer[-400:])
+        status = re.search(r'"exit_?[cC]ode":\s*(-?\d+)', answer[-400:])
         return status.group(1) == "0" if status else None
     code = pick(answer, ("exit_code", "exitCode", "returncode", "metadata.exit_code", "metadata.exit")) if isinstance(answer, dict) else None  # fmt: skip
     if isinstance(code, int) and not isinstance(code, bool):
