@@ -104,18 +104,35 @@ def handle(home: str, env: "dict[str, str]", agent: str, event: str, raw: bytes)
 
         payload, problem = salvage(raw)
     spec, kind, cwd, entry = store_event(home, env, agent, event, payload, problem)
+    said = False
+
+    def tell(words: str) -> None:
+        nonlocal said
+        say(words)
+        said = True
+
     if kind == "session-start":
-        from ai_memory_mcp.hookbrief import give_brief, say
+        from ai_memory_mcp.hookbrief import give_brief
 
-        give_brief(home, env, spec, payload, cwd, entry, say)
+        give_brief(home, env, spec, payload, cwd, entry, tell)
     elif kind == "user-prompt" and there(late_note(home, agent, field(spec, payload, "session"))):
-        from ai_memory_mcp.hookbrief import give_late_brief, say
+        from ai_memory_mcp.hookbrief import give_late_brief
 
-        give_late_brief(home, env, spec, payload, cwd, entry, say, event)
-    elif kind == "session-end":
+        give_late_brief(home, env, spec, payload, cwd, entry, tell, event)
+    answer = text_or_empty(spec.get("answer"))
+    if answer and not said:
+        say(answer)
+    if kind == "session-end":
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(home, detached=True)
+
+
+def say(words: str) -> None:
+    """Write a line to stdout. Raises OSError when the agent has gone away."""
+    data = (words + "\n").encode("utf-8", "replace")
+    while data:
+        data = data[os.write(1, data) :]
 
 
 def late_note(home: str, agent: str, session: object) -> str:

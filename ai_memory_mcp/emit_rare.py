@@ -35,14 +35,16 @@ def run(home: str, env: dict[str, str], argv: list[str]) -> None:
         os.write(1, USAGE.encode())
         return
     agent, event, stream = arguments(argv)
-    if not home or not argv:  # an agent that runs the hooks of another may leave their arguments out
+    if not home:
         emit.read_stdin()
     elif stream:
         from ai_memory_mcp.emit_stream import stream_events
 
         stream_events(home, env, agent)
-    else:
-        emit.handle(home, env, agent or "unknown", event, emit.read_stdin())
+    elif agent:
+        emit.handle(home, env, agent, event, emit.read_stdin())
+    else:  # some agents also run the hooks of others, and leave a hook's arguments out
+        emit.read_stdin()
 
 
 def arguments(argv: list[str]) -> tuple[str, str, bool]:

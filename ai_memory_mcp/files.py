@@ -73,11 +73,11 @@ def write_atomic(
             os.unlink(temporary)
 
 
-def sweep(folder: Path, *, now: float) -> None:
-    """Remove unfinished files that killed writers left in a folder more than STALE seconds before `now`."""
-    for path in folder.glob(f".*{TEMPORARY}"):
+def sweep(folder: Path, *, now: float, pattern: str = f".*{TEMPORARY}", age: float = STALE) -> None:
+    """Remove what lies in a folder since more than `age` seconds before `now`: unfinished files of killed writers."""
+    for path in folder.glob(pattern):
         with suppress(OSError):  # another process may sweep as well
-            if now - path.stat().st_mtime > STALE:
+            if now - path.stat().st_mtime > age:
                 path.unlink()
 
 

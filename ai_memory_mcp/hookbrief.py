@@ -9,7 +9,7 @@ import time
 from ai_memory_mcp import emit
 from ai_memory_mcp.alive import agent_pid, process_lives
 from ai_memory_mcp.briefparts import choose, compose, dicts, text
-from ai_memory_mcp.place import find_root, place_key
+from ai_memory_mcp.place import find_root, path_key, place_key
 
 try:
     import posix as os
@@ -20,6 +20,7 @@ OFFER_EVENT = "handoff-offered"
 WAIT = 1.5  # seconds a session start may wait for unfinished sessions to be compiled
 LIMIT = 9_000  # characters; Claude Code and Codex cut at about 10,000, Cursor drops what is longer
 LOOK_AT = 500  # waiting events looked at for a prompt that accepts the handoff
+WORK = ("pre-tool", "post-tool", "tool-failure", "assistant-message", "stop")  # what only a prompt leads to
 TYPE_CHECKING = False  # known to type checkers by its name; importing typing would double the hook's time
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,11 +48,16 @@ def give_brief(
     limit = allowed(start, env)
     if not limit or emit.field(spec, payload, "subagent"):
         return
+    again = has_brief(start)
     unheard = emit.section(emit.section(spec, "brief"), "unheard")
-    brief = None if unheard and emit.holds(payload, unheard) else brief_in_time(start)
+    brief = None
+    if not unheard or not emit.holds(payload, unheard):
+        brief = load(start) if again else brief_in_time(start)
     offered_at = int(entry[:20]) + 1_000_000  # not now: an agent may not wait with the prompt that goes on from it
     told = tell_brief(start, brief, limit, text(emit.section(spec, "brief").get("event")), tell, offered_at)
-    if not told and (brief is None or not fresh(start, brief)) and emit.section(spec, "brief").get("late"):
+    if again or told or not emit.section(spec, "brief").get("late"):
+        return
+    if brief is None or not fresh(start, brief):
         with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again
             pass
 
@@ -88,15 +94,33 @@ def tell_brief(
     if brief is None:
         return False
     handoff = choose(brief, start.agent, start.session)
-    if handoff and not fresh(start, brief) and prompted(start, brief):
+    if handoff and not fresh(start, brief) and gone_on(start, brief):
         handoff = None  # somebody has gone on from it, which nobody had the time to write down
-    words = compose(brief, handoff, limit)
-    if words:
-        tell(shaped(start.spec, words, event))
-    if not words or not handoff:
+    offered = text(handoff.get("id")) if handoff else ""
+    before = text(read(told_note(start)).get("offered")).split() if has_brief(start) else None
+    if before is not None and (not offered or offered in before):
         return False
-    note_offer(start, text(handoff.get("id")), at)
-    return True
+    words = compose(brief, handoff, limit)
+    if not words:
+        return False
+    tell(shaped(start.spec, words, event))
+    if emit.section(start.spec, "brief").get("once"):
+        with open(told_note(start), "wb") as file:
+            file.write(emit.encode({"offered": " ".join([*(before or ()), offered])}).encode())
+    if offered:
+        note_offer(start, offered, at)
+    return bool(offered)
+
+
+def has_brief(start: Start) -> bool:
+    """Tell whether this is the start of a session that is told its brief once and was told it."""
+    once = emit.section(start.spec, "brief").get("once") and start.session
+    return bool(once) and emit.there(told_note(start))
+
+
+def told_note(start: Start) -> str:
+    """Return the file that says which handoffs this session was told of with its brief."""
+    return f"{start.home}/brief/told-{path_key(f'{start.agent} {start.session}')}"
 
 
 def allowed(start: Start, env: dict[str, str]) -> int:
@@ -150,14 +174,20 @@ def waiting(start: Start, brief: Parts) -> "Iterator[str]":
             yield name
 
 
-def prompted(start: Start, brief: Parts) -> bool:
-    """Tell whether a prompt of another session waits in the spool: it may have accepted the handoff."""
+def gone_on(start: Start, brief: Parts) -> bool:
+    """Tell whether a prompt of another session waits in the spool: it may have accepted the handoff.
+
+    Of an agent that does not tell of prompts everything says that it was given one.
+    """
     for name in sorted(waiting(start, brief))[:LOOK_AT]:
         event = read(f"{start.home}/spool/{name}")
         spec = emit.agent_description(start.home, text(event.get("agent")))
-        kind = emit.section(spec, "events").get(text(event.get("event")))
+        kinds = emit.section(spec, "events")
+        kind = kinds.get(text(event.get("event")))
         session = emit.field(spec, emit.section(event, "payload"), "session")
-        if kind == "user-prompt" and (event.get("agent"), session) != (start.agent, start.session):
+        if (event.get("agent"), session) == (start.agent, start.session):
+            continue
+        if kind == "user-prompt" or (kind in WORK and "user-prompt" not in kinds.values()):
             return True
     return False
 
@@ -202,13 +232,6 @@ def shaped(spec: Parts, words: str, event: str) -> str:
     if shape == "injectSteps":
         return emit.encode({shape: [{"ephemeralMessage": words}]})
     return words
-
-
-def say(words: str) -> None:
-    """Write a line to stdout. Raises OSError when the agent has gone away."""
-    data = (words + "\n").encode("utf-8", "replace")
-    while data:
-        data = data[os.write(1, data) :]
 
 
 def note_offer(start: Start, handoff: str, at: int) -> None:

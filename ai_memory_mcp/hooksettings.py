@@ -208,7 +208,7 @@ def find_agent(home: str, agent: str) -> Settings:
 
 def described(toml: Settings) -> Settings:
     """Return the part of an agent's description that emit needs: kinds of its events and when they are ours, places
-    of fields, the agents that run its hooks too, brief, transcript."""
+    of fields, the agents that run its hooks too, brief, transcript, the answer of a hook that has nothing to say."""
     events = {name: emit.section(emit.section(toml, "events"), name) for name in emit.section(toml, "events")}
     fields = emit.section(toml, "fields")
     return {
@@ -219,4 +219,5 @@ def described(toml: Settings) -> Settings:
         "foreign": emit.section(toml, "foreign"),
         "brief": emit.section(toml, "brief"),
         "transcript": emit.section(toml, "transcript"),
+        "answer": emit.section(toml, "hooks").get("answer"),
     }

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ai_memory_mcp import registry, reindex, sessions
@@ -185,7 +186,7 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     if event.event == GONE:
         _end_with_agent(res, batch, event)
         return True
-    if SERVER_KEY in str(pick(event.payload, spec.fields.get("tool", ()))):
+    if is_own_tool(str(pick(event.payload, spec.fields.get("tool", ()))), spec):
         _not_stored(batch, event.id, "filtered", place.project.id, "memory's own tool: what it says is stored already")
         return True
     row = _session(res, batch, event, spec, place)
@@ -220,6 +221,11 @@ def spec_of(agent: str) -> AgentSpec:
     """Return the agent's description; an agent without one is still captured, by the commonest field names."""
     known, usual = named_spec(agent), named_spec("claude-code")
     return known or AgentSpec(name=agent, title=agent, fields=usual.fields if usual else {})
+
+
+def is_own_tool(name: str, spec: AgentSpec) -> bool:
+    """Tell whether a tool is one of this memory's own, by the name that the agent has for it."""
+    return SERVER_KEY in name or any(fnmatchcase(name, pattern) for pattern in spec.own_tools)
 
 
 def _not_stored(batch: Batch, event_id: str, why: str, project: str, reason: str = "") -> None:

@@ -8,6 +8,7 @@ exit status. True when the agent or a test runner says success. None when nobody
 # ruff: noqa: E501 - patterns, word lists and tables of them are easier to check on one line
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from fnmatch import fnmatchcase
@@ -51,7 +52,8 @@ def observe(event: Event, spec: AgentSpec, session_id: str) -> Observation:
         "detail": _word(field("prompt_source") if kind == "user-prompt" else field("detail")),
     }
     if kind in _TOOLS:
-        about |= _tool(event, spec, kind, field("tool"), field("input"), field("output"), field("error"))
+        given, answer = (_decoded(field(name)) if name in spec.encoded else field(name) for name in ("input", "output"))
+        about |= _tool(event, spec, kind, field("tool"), _by_our_names(given, spec), answer, field("error"))
     else:
         about |= _said(kind, _words(kind, field), as_text(field("error")))
     return Observation(**about, key=_key(event, about))
@@ -99,7 +101,7 @@ def _tool(
         "ok": False if failed else _ok(kind, family, text, output, spec, _flag(answer, status)),
         "todos": todos,
         "paths": paths,
-        "title": _title(family, name, given, text, paths, todos),
+        "title": _title(family, name, given, text, paths, todos) or kind,
     }
 
 
@@ -112,6 +114,25 @@ def family_of(name: str, spec: AgentSpec) -> ToolFamily:
 
 
 # --- what was asked ---
+
+
+def _decoded(value: Any) -> Any:
+    """Undo JSON text, also around the texts in an object; what is none stays as it is."""
+    if isinstance(value, dict):
+        return {
+            key: _decoded(item) if isinstance(item, str) and item[:1] == '"' else item for key, item in value.items()
+        }
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+
+
+def _by_our_names(given: Any, spec: AgentSpec) -> Any:
+    if not isinstance(given, dict) or not spec.arguments:
+        return given
+    ours = {theirs: name for name, all_of_them in spec.arguments.items() for theirs in all_of_them}
+    return {ours.get(key, key): value for key, value in given.items()}
 
 
 def _get(given: Any, *names: str) -> Any:
@@ -226,7 +247,7 @@ def _flag(answer: Any, status: int | None) -> bool | None:
     if status is not None:
         return status == 0
     if isinstance(answer, str) and answer.startswith('{"output"'):
-        told = re.search(r'"exit_code":\s*(-?\d+)', answer[-400:])
+        told = re.search(r'"exit_?[cC]ode":\s*(-?\d+)', answer[-400:])
         return told[1] == "0" if told else None
     code = pick(answer, ("exit_code", "exitCode", "returncode", "metadata.exit_code", "metadata.exit")) if isinstance(answer, dict) else None  # fmt: skip
     if isinstance(code, int) and not isinstance(code, bool):

@@ -23,6 +23,7 @@ from ai_memory_mcp.model import Handoff, Project
 from ai_memory_mcp.resources import Resources
 
 LOCK_WAIT = 10.0
+NOTES_KEPT = 30 * 86_400.0  # seconds; a session that is resumed later is told its brief again
 
 
 @dataclass
@@ -126,16 +127,16 @@ def _record_close(res: Resources, row: SessionRow) -> None:
 
 
 def _accept_offers(res: Resources, project: Project, mine: list[SessionRow], done: Settled) -> None:
-    """Give each waiting handoff to the first session that was shown it and went on to send a real prompt."""
+    """Give each waiting handoff to the first session that was shown it and went on to work (see `rows.goes_on`)."""
     claims: list[tuple[int, str, str, SessionRow]] = []
     with res.index.read() as db:
         for row in mine:
             for handoff_id, at in rows.offers(db, row.id) if row.dirty else ():
-                prompt = rows.first_real_prompt(db, row.id, at)
-                if prompt is not None:
-                    claims.append((prompt, row.id, handoff_id, row))
+                begun = rows.goes_on(db, row.id, at)
+                if begun is not None:
+                    claims.append((begun, row.id, handoff_id, row))
         waiting = {one.id: one for one in rows.handoffs(db, project.id) if handoff.waiting(one)} if claims else {}
-    for prompt, _, handoff_id, row in sorted(claims, key=lambda claim: claim[:3]):
+    for begun, _, handoff_id, row in sorted(claims, key=lambda claim: claim[:3]):
         one = waiting.pop(handoff_id, None)
         if one is None:
             continue
@@ -143,7 +144,7 @@ def _accept_offers(res: Resources, project: Project, mine: list[SessionRow], don
             waiting[handoff_id] = one
             continue
         with suppress(ConflictError, NotFoundError):
-            accepted = datetime.fromtimestamp(prompt / 1000, timezone.utc)
+            accepted = datetime.fromtimestamp(begun / 1000, timezone.utc)
             take(res, project, handoff_id, by=f"{row.agent} {row.id}", now=accepted)
             done.projects[project.id] = project
 
@@ -218,5 +219,8 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
     for project in projects:
         with suppress(StorageError):
             res.wiki(project).pack_if_many()
+    now = datetime.now(timezone.utc).timestamp()
     for folder in (res.spool.folder, res.spool.aside, res.home / "brief", res.home / "bin", res.home / "cache"):
-        sweep(folder, now=datetime.now(timezone.utc).timestamp())
+        sweep(folder, now=now)
+    for notes in ("told-*", "late-*"):
+        sweep(res.home / "brief", now=now, pattern=notes, age=NOTES_KEPT)

@@ -1,9 +1,9 @@
 """Servers to test against, with a small memory in place of files.
 
-    python tests/serving.py ours|ticking|sdk [exit-mark-file]
+    python tests/serving.py ours|ticking|underscore|sdk [exit-mark-file]
 
-`ours` is the real stdio server, `ticking` the same with a background task that fails, `sdk` the official
-SDK's own with the same tools. The memory keeps what it is told in lists.
+`ours` is the real stdio server, `ticking` the same with a background task that fails, `underscore` with such
+names for its tools, `sdk` the official SDK's own with the same tools. The memory keeps what it is told in lists.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def main(mode: str, mark: str) -> int:
         tick=tick if mode == "ticking" else None,
         tick_seconds=0.3,
         waiting_hint=lambda cwd: "A handoff is waiting.",
+        tool_names="underscore" if mode == "underscore" else "dotted",
     )
 
 

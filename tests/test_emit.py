@@ -118,6 +118,25 @@ def test_unknown_agents_and_events_are_stored(hook):
     assert hook.log() == ""
 
 
+@pytest.mark.parametrize("way", ["launcher", "module"])
+def test_without_arguments_the_event_is_none_of_ours(hook, way):
+    """So run agents that also run the hooks of others, but leave their arguments out."""
+    command = [str(hook.launcher)] if way == "launcher" else [*hook.module()]
+    told = json.dumps(hook.payload(hook_event_name="sessionStart", cursor_version="1")).encode()
+
+    done = subprocess.run(command, input=told, env=hook.env, capture_output=True, timeout=20, check=False)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert hook.entries() == []
+    assert hook.log() == ""
+
+
+@pytest.mark.parametrize("event", ["sessionStart", "beforeSubmitPrompt", "postToolUse", "stop", "Unheard"])
+def test_an_agent_that_needs_an_answer_gets_an_empty_one(hook, event):
+    payload = {"conversation_id": "c1", "workspace_roots": [str(hook.project)], "cursor_version": "1"}
+    assert hook.emit(payload, "cursor", event, quiet=False) == "{}\n"
+
+
 @pytest.mark.parametrize("bundle", [True, False])
 def test_an_alias_means_the_agent(hook, bundle):
     for path in [] if bundle else list(hook.launcher.parent.glob("emit-*.bin")):

@@ -150,3 +150,13 @@ def test_what_is_being_written_is_not_swept(tmp_path: Path) -> None:
     sweep(tmp_path / "nowhere", now=0)
 
     assert (tmp_path / ".new.tmp").exists()
+
+
+def test_other_files_are_swept_by_their_name_and_age(tmp_path: Path) -> None:
+    for name, at in (("told-a", 0), ("told-b", 500), ("places-a", 0)):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (at, at))
+
+    sweep(tmp_path, now=1000, pattern="told-*", age=900)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["places-a", "told-b"]

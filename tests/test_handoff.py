@@ -97,6 +97,63 @@ def test_a_prompt_before_the_offer_does_not_count(home: Path, memory: LocalMemor
     assert state(memory, work, handoff) == "offered"
 
 
+def quiet(home: Path, work: Path, agent: str, session: str, pid: int = LIVE, ago: float = 300) -> Player:
+    """A session of which no prompt is told: of an agent without an event for it, or without its words."""
+    player = Player(home, work, session, agent=agent, pid=pid, ago=ago)
+    if agent == "antigravity":
+        return player.send("PreInvocation", conversationId=session, invocationNum=0)
+    if agent == "kiro":
+        return player.send("SessionStart").send("UserPromptSubmit", prompt="")
+    return player.send("sessionStart")
+
+
+WORK = {
+    "cursor": ("postToolUse", {"tool_name": "Shell", "tool_input": {"command": "ls"}, "tool_use_id": "t1"}),
+    "antigravity": ("PostToolUse", {"toolCall": {"name": "run_command", "args": {"CommandLine": "ls"}}, "stepIdx": 2}),
+    "kiro": ("PostToolUse", {"tool_name": "execute_bash", "tool_input": {"command": "ls"}}),
+}
+ENDS = {
+    "cursor": ("stop", {"status": "completed"}),
+    "antigravity": ("Stop", {"terminationReason": "model_stop"}),
+    "kiro": ("Stop", {"assistant_response": "Done."}),
+}
+
+
+@pytest.mark.parametrize("agent", WORK)
+@pytest.mark.parametrize("signs", [WORK, ENDS], ids=["tool call", "end of turn"])
+def test_where_no_prompt_is_told_of_it_is_accepted_by_what_only_a_prompt_leads_to(
+    home: Path, memory: LocalMemory, work: Path, agent: str, signs: dict[str, tuple[str, dict[str, object]]]
+) -> None:
+    handoff = left(home, memory, work)
+    second = quiet(home, work, agent, "second").offered(handoff.id)
+    memory.ingest()
+    assert state(memory, work, handoff) == "offered"
+
+    name, fields = signs[agent]
+    second.send(name, conversationId="second", **fields)
+    memory.ingest()
+
+    assert state(memory, work, handoff) == "accepted"
+
+
+def test_a_session_without_prompts_that_dies_or_did_its_work_before_consumes_nothing(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    handoff = left(home, memory, work)
+    quiet(home, work, "cursor", "dead", pid=DEAD).offered(handoff.id).send("preCompact").send("sessionEnd")
+    name, fields = WORK["cursor"]
+    quiet(home, work, "cursor", "before", ago=200).send(name, **fields).send("sessionStart").offered(handoff.id)
+    memory.ingest()
+    assert state(memory, work, handoff) == "offered"
+
+
+def test_where_prompts_are_told_of_work_alone_accepts_nothing(home: Path, memory: LocalMemory, work: Path) -> None:
+    handoff = left(home, memory, work)
+    Player(home, work, "second").start().offered(handoff.id).prompt("/clear").runs("ls").says("Cleared.")
+    memory.ingest()
+    assert state(memory, work, handoff) == "offered"
+
+
 def test_another_project_does_not_consume_it(home: Path, memory: LocalMemory, work: Path, tmp_path: Path) -> None:
     handoff = left(home, memory, work)
     other = repository(tmp_path / "other")

@@ -154,6 +154,49 @@ def test_a_prompt_of_the_own_session_does_not_take_the_handoff_away(busy):
     assert "Make the parser accept tabs" in start(busy)[0]
 
 
+@pytest.mark.parametrize(("event", "offers"), [("PostToolUse", False), ("Stop", False), ("PreInvocation", True)])
+def test_of_an_agent_that_tells_of_no_prompts_work_may_have_taken_it(busy, event, offers):
+    told = {"conversationId": "taker", "workspacePaths": [str(busy.project)], "invocationNum": 0}
+    busy.emit(told, "antigravity", event, quiet=False)
+    change(brief_file(busy), rest="## Standing rules\nUse tabs.\n")
+
+    assert ("Handoff" in start(busy)[0]) is offers
+
+
+def runs(hook, name, agent="cursor"):
+    """Start another run of a session of an agent that tells of a start at each of them; returns what it is told."""
+    payload = {"conversation_id": name, "workspace_roots": [str(hook.project)], "cursor_version": "1"}
+    return json.loads(hook.emit(payload, agent, "sessionStart", quiet=False)).get("additional_context", "")
+
+
+def test_an_agent_that_starts_a_session_at_each_run_is_told_once(hook):
+    assert "Make the parser accept tabs" in runs(hook, "c1")
+    assert [entry["event"] for entry in hook.entries()] == ["sessionStart", "handoff-offered"]
+
+    assert runs(hook, "c1") == ""
+    assert "Make the parser accept tabs" in runs(hook, "c2")
+
+
+def test_it_is_told_again_when_there_is_another_handoff(hook):
+    runs(hook, "c1")
+    session(hook, "later", "Teach the lexer about form feeds")
+    hook.ingest()
+
+    assert "form feeds" in runs(hook, "c1")
+    assert runs(hook, "c1") == ""
+    told = [entry["offered"] for entry in hook.entries() if entry["offered"]]
+    assert len(told) == len(set(told)) == 1
+
+
+def test_other_agents_are_told_anew_when_they_resume_or_have_compacted(hook):
+    first = start(hook)[0]
+    hook.ingest()
+    assert "Make the parser accept tabs" in first
+    for source in ("resume", "compact"):
+        assert "Make the parser accept tabs" in start(hook, source=source)[0]
+        hook.ingest()
+
+
 def test_a_place_that_may_have_changed_is_looked_at_anew(busy):
     change(place_file(busy), stamps={str(busy.project / ".git" / "config"): 12345})
     text, took = start(busy)

@@ -295,6 +295,26 @@ def test_calls_of_our_own_tools_are_no_observations(home: Path, memory: LocalMem
     assert "memory_search" not in memory.read(Scope(cwd=str(work)), "one", observations=True).text
 
 
+@pytest.mark.parametrize(
+    ("agent", "event", "name"),
+    [
+        ("cursor", "postToolUse", {"tool_name": "MCP:{}"}),
+        ("windsurf", "post_mcp_tool_use", {"tool_info": {"mcp_tool_name": "{}"}}),
+        ("antigravity", "PostToolUse", {"toolCall": {"name": "{}", "args": None}}),
+    ],
+)
+def test_our_own_tools_are_known_where_agents_leave_the_server_out(
+    home: Path, memory: LocalMemory, work: Path, agent: str, event: str, name: dict[str, object]
+) -> None:
+    player = Player(home, work, "one", agent=agent)
+    ids = {"conversationId": "one", "trajectory_id": "one"}
+    for tool in ("memory_search", "memory.write", "query"):
+        player.send(event, **ids, **json.loads(json.dumps(name).replace("{}", tool)))
+    report = memory.ingest()
+
+    assert (report.ingested, report.filtered) == (1, 2)
+
+
 def test_an_agent_that_is_gone_has_ended_what_it_left_open_and_only_that(
     home: Path, memory: LocalMemory, work: Path
 ) -> None:

@@ -278,6 +278,103 @@ def test_a_file_that_cannot_be_edited_is_left_alone_and_the_others_go_on(home, n
     assert len(load_installed(home.memory).files) == 3
 
 
+UNSAFE = {
+    "cursor": [
+        (".cursor/hooks.json", "{"),
+        (".cursor/hooks.json", '{"version": 1, "hooks": {"stop": {"command": "x"}}}'),
+        (".cursor/mcp.json", '{"mcpServers": {} // mine\n}'),
+    ],
+    "antigravity": [
+        (".gemini/config/hooks.json", '{"aimemory": []}'),
+        (".gemini/config/hooks.json", '{"mine": {}} // c'),
+        (".gemini/config/mcp_config.json", '{"mcpServers": {},}'),
+    ],
+    "claude-desktop": [(".config/Claude/claude_desktop_config.json", '{"mcpServers": {"a": }}')],
+    "vscode": [(".config/Code/User/mcp.json", '{"servers": {}} }'), (".config/Code/User/mcp.json", '{"servers": 1}')],
+    "zed": [(".config/zed/settings.json", '// mine\n{"context_servers": [}')],
+    "windsurf": [
+        (".codeium/windsurf/hooks.json", '{"hooks": []}'),
+        (".codeium/windsurf/mcp_config.json", '{"mcpServers": {"aimemory": "x"}}'),
+    ],
+    "kiro": [
+        (".kiro/hooks/ai-memory-mcp.json", '{"version": "v1", "hooks": {}}'),
+        (".kiro/settings/mcp.json", "mcpServers:"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("agent", "name", "text"), [(agent, *one) for agent, all_ in UNSAFE.items() for one in all_])
+def test_a_file_that_an_agent_cannot_read_or_that_holds_something_else_stays_as_it_is(home, agent, name, text):
+    home.target = Target(home.user, os="linux")
+    path = home.file(name, text)
+
+    planned = home.plan(agent)
+
+    assert [str(path) in str(error) for error in planned.errors] == [True]
+    assert path not in {change.path for change in planned.changes}
+
+
+def place_of(home, agent, system, part="mcp"):
+    path = settings_path(find_spec(agent), part, Target(home.user, os=system))
+    return path and path.relative_to(home.user).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("agent", "linux", "macos", "windows"),
+    [
+        (
+            "claude-desktop",
+            ".config/Claude/claude_desktop_config.json",
+            "Library/Application Support/Claude/claude_desktop_config.json",
+            "AppData/Roaming/Claude/claude_desktop_config.json",
+        ),
+        (
+            "vscode",
+            ".config/Code/User/mcp.json",
+            "Library/Application Support/Code/User/mcp.json",
+            "AppData/Roaming/Code/User/mcp.json",
+        ),
+        ("zed", ".config/zed/settings.json", ".config/zed/settings.json", "AppData/Roaming/Zed/settings.json"),
+        (
+            "goose",
+            ".config/goose/config.yaml",
+            ".config/goose/config.yaml",
+            "AppData/Roaming/Block/goose/config/config.yaml",
+        ),
+        ("cursor", ".cursor/mcp.json", ".cursor/mcp.json", ".cursor/mcp.json"),
+    ],
+)
+def test_settings_are_where_each_system_has_them(home, agent, linux, macos, windows):
+    assert [place_of(home, agent, system) for system in ("linux", "macos", "windows")] == [linux, macos, windows]
+
+
+def test_claude_desktop_from_the_store_keeps_its_settings_in_its_package(home):
+    package = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc"
+    inside = f"{package}/LocalCache/Roaming/Claude/claude_desktop_config.json"
+    home.file(f"{package}/Settings/settings.dat", "")
+    outside = place_of(home, "claude-desktop", "windows")
+    assert not outside.startswith(package)  # the app sees that one as long as it has none of its own
+
+    home.file(inside, "{}")
+
+    assert place_of(home, "claude-desktop", "windows") == inside
+    found = detect([find_spec("claude-desktop")], Target(home.user, os="windows"), lambda name: None)
+    assert [agent.spec.name for agent in found] == ["claude-desktop"]
+
+
+NO_DOTS = ("cursor", "antigravity", "claude-desktop", "vscode", "zed", "windsurf", "kiro")
+
+
+@pytest.mark.parametrize("agent", NO_DOTS)
+def test_agents_that_take_no_dots_in_tool_names_are_offered_none(home, agent):
+    home.target = Target(home.user, os="linux")
+    home.install(agent, parts=("mcp",))
+
+    (written,) = [content for content in home.tree().values() if content]
+    server = json.loads(written)[find_spec(agent).mcp.table[0]]["aimemory"]
+    assert server["args"] == ["serve", "--tool-names", "underscore"]
+
+
 def test_uninstall_minds_a_broken_file_only_when_it_may_hold_ours(home):
     home.file(".claude/settings.json", "{ oops")
     home.install("codex")

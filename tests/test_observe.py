@@ -48,7 +48,7 @@ def test_every_recorded_payload_becomes_the_kind_its_description_says(path: Path
         assert found.kind == (known.kind if known else "other")
         assert found.source_event == path.stem
         assert found.title
-        assert found.turn == (pick(payload, spec.fields["turn"]) or "")
+        assert found.turn == (pick(payload, spec.fields.get("turn", ())) or "")
 
 
 def recorded(agent: str, name: str, number: int = 0) -> Observation:
@@ -173,6 +173,44 @@ def test_an_mcp_answer_is_read_from_its_content_parts() -> None:
     found = recorded("gemini", "AfterTool", 4)
     assert found.family == "mcp"
     assert found.output.startswith("Nothing found in project")
+
+
+@pytest.mark.parametrize("agent", ["antigravity", "cursor", "kiro", "windsurf"])
+def test_a_shell_call_is_read_whatever_an_agent_calls_its_arguments(agent: str) -> None:
+    found = recorded(
+        agent, "post_run_command" if agent == "windsurf" else "postToolUse" if agent == "cursor" else "PostToolUse"
+    )
+    assert (found.title, found.family, found.text) == ("$ echo hi-from-shell", "shell", "echo hi-from-shell")
+
+
+def test_an_answer_that_is_json_text_is_read_as_what_it_holds() -> None:
+    first, failed, written, read, asked = (recorded("cursor", "postToolUse", number) for number in range(5))
+    assert (first.output.strip(), first.ok) == ("hi-from-shell", True)
+    assert (failed.output.strip(), failed.ok) == ("2 failed", False)
+    assert (written.family, written.title) == ("edit", "edit /home/dev/project/src/parser.py")
+    assert read.family == "read"
+    assert (asked.family, asked.output, asked.ok) == ("mcp", "RESULT one", True)
+
+
+def test_arguments_that_are_json_texts_are_read_as_what_they_hold() -> None:
+    found = recorded("antigravity", "PostToolUse", 1)
+    assert (found.title, found.paths) == ("edit /home/dev/project/src/parser.py", ("/home/dev/project/src/parser.py",))
+    assert "x = 1" in found.text
+    assert '"' not in found.text
+
+
+def test_what_only_looks_like_json_stays_as_it_is() -> None:
+    call = {"name": "run_command", "args": {"CommandLine": '"a b/run" --x "1"'}}
+    assert seen("PostToolUse", {"toolCall": call, "stepIdx": 1}, "antigravity").text == '"a b/run" --x "1"'
+    told = {"tool_name": "Shell", "tool_input": {"command": "echo {"}, "tool_output": "{ no json"}
+    assert seen("postToolUse", told, "cursor").output == "{ no json"
+
+
+def test_a_call_that_names_an_error_has_failed_and_one_without_a_tool_is_kept() -> None:
+    failed = recorded("antigravity", "PostToolUse", 2)
+    assert (failed.ok, failed.output) == (False, "exit status 2")
+    assert recorded("antigravity", "PostToolUse").ok is not False
+    assert recorded("antigravity", "PostToolUse", 3).title == "post-tool"
 
 
 def test_a_message_is_the_text_of_a_stop() -> None:

@@ -287,10 +287,26 @@ def test_the_probe_for_the_2026_protocol_is_refused_and_initialize_still_works()
         assert not peer.ask(call(3, "memory.status"))["result"]["isError"]
 
 
+def test_a_client_that_takes_no_dots_is_offered_underscores_and_may_call_by_either_name() -> None:
+    with serving("underscore") as peer:
+        told = peer.ask(initialize())["result"]["instructions"]
+        assert "memory_search" in told
+        assert "memory." not in told
+        peer.send(INITIALIZED)
+        offered = peer.ask(request("tools/list", 2))["result"]["tools"]
+        assert [tool["name"] for tool in offered] == [str(tool["name"]).replace(".", "_") for tool in TOOLS]
+        assert not [tool for tool in offered if "memory." in json.dumps(tool)]
+        for ident, name in ((3, "memory_status"), (4, "memory.status")):
+            assert not peer.ask(call(ident, name))["result"]["isError"]
+    with serving("underscore") as peer:  # the SDK answers here
+        modern = peer.ask(request("tools/list", 1, {"_meta": MODERN}))["result"]["tools"]
+        assert modern == offered
+
+
 def test_the_handshake_imports_neither_sdk_nor_models() -> None:
     # `tools/list` is left out, for after it the SDK is imported on purpose.
     asked = (initialize(), INITIALIZED, request("ping", 2), request("resources/list", 3))
-    command = [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve"]
+    command = [sys.executable, "-X", "importtime", "-m", "ai_memory_mcp", "serve", "--tool-names", "underscore"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT) as server:
         assert server.stdin is not None
@@ -489,7 +505,10 @@ def test_the_official_client_initializes_lists_and_calls() -> None:
     assert "notes/t.md" in result.content[0].text
 
 
-@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["--nonsense"], 2), (["--agent"], 2)])
+USAGES = [(["--help"], 0), (["--nonsense"], 2), (["--agent"], 2), (["--tool-names", "dashed"], 2)]
+
+
+@pytest.mark.parametrize(("arguments", "status"), USAGES)
 def test_usage_is_told_instead_of_serving(arguments: list[str], status: int) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "ai_memory_mcp", "serve", *arguments], capture_output=True, cwd=ROOT, text=True

@@ -15,7 +15,7 @@ from ai_memory_mcp.model import Answer, Document, Scope, Status
 from ai_memory_mcp.server import render
 from ai_memory_mcp.server.caller import Caller, identify
 from ai_memory_mcp.server.handlers import run_tool
-from ai_memory_mcp.server.tools import TOOLS, find_tool, instructions
+from ai_memory_mcp.server.tools import TOOLS, find_tool, instructions, underscored
 
 CALLER = Caller("claude-code", "s-1", "")
 
@@ -57,6 +57,13 @@ def test_a_tool_answers_to_dotted_and_underscore_names(name: str) -> None:
     found = find_tool(name)
     assert found is not None
     assert found["name"] == "memory.search"
+
+
+def test_underscore_names_suit_every_client_and_change_nothing_else() -> None:
+    for tool, renamed in zip(TOOLS, underscored(TOOLS), strict=True):
+        assert re.fullmatch(r"[a-zA-Z0-9_]{1,40}", renamed["name"])
+        assert find_tool(renamed["name"]) == tool
+        assert json.dumps(renamed) == re.sub(r"memory\.(?=[a-z])", "memory_", json.dumps(tool))
 
 
 @pytest.mark.parametrize("name", ["search", "memory.Search", "memory__search", ""])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from typing import Any
 
 from ai_memory_mcp import __version__
 from ai_memory_mcp.agents import plugin
@@ -48,12 +49,20 @@ def _text(file: BundleFile, spec: AgentSpec, bundle: BundleSpec, launch: Launch)
         return plugin.script_text(file.script, _beside_the_script(words))
     values = {
         "version": __version__,
-        "hooks": {event: [group] for event, group in wanted_groups(spec, launch).items()} if spec.hooks else {},
+        "hooks": _hooks(spec, bundle, launch),
         "server": fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": {}}) if spec.mcp else {},
     }
     text = json.dumps(fill(file.data, values), indent=2, ensure_ascii=False)
     quoted = f"'{bundle.root}/{FINDER}'"  # in a shell line the agent's variable has to be seen
     return text.replace(quoted, json.dumps(f'"{bundle.root}/{FINDER}"')[1:-1]) + "\n"
+
+
+def _hooks(spec: AgentSpec, bundle: BundleSpec, launch: Launch) -> dict[str, Any]:
+    if spec.hooks is None:
+        return {}
+    if bundle.group is not None:
+        spec = spec.model_copy(update={"hooks": spec.hooks.model_copy(update={"group": bundle.group})})
+    return {event: [group] for event, group in wanted_groups(spec, launch).items()}
 
 
 def _beside_the_script(words: list[str]) -> str:

@@ -86,7 +86,8 @@ class HooksSpec(_Part):
     """Where and how the agent lists hooks. `group` is a template for one event, see `wiring.fill`.
 
     `table` holds a list for each event, or with `flat` one list for all. `base`: what the file must hold besides.
-    `trust_file` is where the agent keeps which hooks its user has approved, when it asks for that.
+    `answer`: what a hook must print that has nothing to say. `trust_file` is where the agent keeps which hooks its
+    user has approved, when it asks for that.
     """
 
     format: Literal["json", "jsonc", "json5"]
@@ -97,6 +98,7 @@ class HooksSpec(_Part):
     flat: bool = False
     base: dict[str, Any] = Field(default_factory=dict)
     timeout_unit: Literal["s", "ms"] = "s"
+    answer: str = ""
     trust: str = ""
     trust_file: str = ""
 
@@ -143,12 +145,14 @@ class BundleFile(_Part):
 class BundleSpec(_Part):
     """A ready plugin in the agent's own format. `root` is the agent's word for the plugin's folder.
 
-    `pack`: the name of the archive in which the agent wants it. `install`: what a user does to install it.
+    `pack`: the name of the archive in which the agent wants it. `install`: what a user does to install it. `group`
+    replaces the template of `HooksSpec`.
     """
 
     root: str
     install: str
     pack: str = ""
+    group: dict[str, Any] | None = None
     files: tuple[BundleFile, ...]
 
 
@@ -156,13 +160,15 @@ class BriefSpec(_Part):
     """How the agent takes a brief: at which event, in which output shape, at most how many characters.
 
     `late` is the event of a prompt whose answer may still carry what the start had no time to wait for, or what
-    nobody would hear: to a start with the `unheard` values in its payload the agent takes no answer.
+    nobody would hear: to a start with the `unheard` values in its payload the agent takes no answer. `once`: the agent
+    tells of a start again and again; a session that has its brief is only told of another handoff.
     """
 
     event: str
     shape: Literal["hookSpecificOutput", "additionalContext", "additional_context", "injectSteps", "text"]
     limit: int = 9000
     late: str = ""
+    once: bool = False
     unheard: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -194,7 +200,8 @@ class AgentSpec(_Part):
     `home_env`: variable -> {path it moves: where that is inside the folder named by the variable}.
     `foreign`: payload field -> the agent it gives away, when that agent also runs the hooks of this one.
     `evidence`: its contract was seen by running it, read in its package, or only in documents; `seen` says of what.
-    `tools` may hold patterns (`mcp_*`).
+    `encoded`: our fields that come as JSON text. `arguments`: our names of tools' arguments -> the agent's.
+    `tools` may hold patterns (`mcp_*`); `own_tools` are ours, where a tool's name does not tell its server.
     """
 
     name: str
@@ -216,7 +223,10 @@ class AgentSpec(_Part):
     foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)
     fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    encoded: tuple[str, ...] = ()
+    arguments: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     tools: dict[ToolFamily, tuple[str, ...]] = Field(default_factory=dict)
+    own_tools: tuple[str, ...] = ()
 
 
 def configs_dir() -> Path:

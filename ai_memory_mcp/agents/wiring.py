@@ -282,6 +282,7 @@ def _group(spec: AgentSpec, launch: Launch, name: str, event: EventSpec) -> dict
         "emit_args": (*launch.hook[1:], spec.name, name),
         "emit_line": emit_line(launch, spec, name),
         "event": name,
+        "label": f"{SERVER_KEY}-{name}",
         "timeout": event.timeout * (1000 if spec.hooks.timeout_unit == "ms" else 1),
         "matcher": event.matcher,
         "background": event.background or None,

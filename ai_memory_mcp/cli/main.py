@@ -211,6 +211,12 @@ def _handoff_command(add: Add) -> None:
 def _run_commands(add: Add, add_scoped: Add) -> None:
     serve = add("serve", "run:serve", "run the MCP server on standard input and output")
     serve.add_argument("--agent", help="the agent that starts it")
+    serve.add_argument(
+        "--tool-names",
+        choices=("dotted", "underscore"),
+        default="dotted",
+        help="underscore: memory_search for memory.search, for agents that take no dots",
+    )
     emit = add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
     emit.add_argument("--agent", help="the agent, e.g. claude-code")
     emit.add_argument("--event", help="its name for the event, e.g. SessionStart")

@@ -14,7 +14,7 @@ def serve(args: argparse.Namespace) -> int:
     """Run the MCP server."""
     from ai_memory_mcp.server.stdio import serve_main
 
-    return serve_main(["--agent", args.agent] if args.agent else [])
+    return serve_main(["--tool-names", args.tool_names, *(["--agent", args.agent] if args.agent else [])])
 
 
 def emit(args: argparse.Namespace) -> int:

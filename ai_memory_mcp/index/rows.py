@@ -12,6 +12,7 @@ from ai_memory_mcp.ranking import extra_terms, scope_token
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
 TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
+_WORK = ("pre-tool", "post-tool", "tool-failure", "assistant-message", "stop")  # what only a prompt leads to
 
 
 class SessionRow(Session):
@@ -214,11 +215,20 @@ def any_between(db: sqlite3.Connection, session_id: str, kinds: Sequence[str], a
     return db.execute(sql, (session_id, *kinds, after, until)).fetchone() is not None
 
 
-def first_real_prompt(db: sqlite3.Connection, session_id: str, since: int) -> int | None:
-    """Return the time (Unix ms) of the session's first real user prompt at or after `since`."""
-    return db.execute(  # type: ignore[no-any-return]
-        "SELECT min(at) FROM observations WHERE session = ? AND real = 1 AND at >= ?", (session_id, since)
-    ).fetchone()[0]
+def goes_on(db: sqlite3.Connection, session_id: str, since: int) -> int | None:
+    """Return the time (Unix ms) of the first sign, at or after `since`, that somebody works in the session.
+
+    That is a real user prompt. Where no prompt of any kind is told of (agents and modes without an event for it, or
+    without its words), it is a tool call or the end of a turn: neither comes without a prompt.
+    """
+    sql = "SELECT min(at) FROM observations WHERE session = ? AND at >= ?"
+    prompt: int | None = db.execute(f"{sql} AND real = 1", (session_id, since)).fetchone()[0]
+    told = "SELECT 1 FROM observations WHERE session = ? AND kind = 'user-prompt' AND body <> '' LIMIT 1"
+    if prompt is not None or db.execute(told, (session_id,)).fetchone() is not None:
+        return prompt
+    marks = ",".join("?" * len(_WORK))
+    worked: int | None = db.execute(f"{sql} AND kind IN ({marks})", (session_id, since, *_WORK)).fetchone()[0]
+    return worked
 
 
 # --- what was not stored, offers, journal files

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ai_memory_mcp.memory import Memory
     from ai_memory_mcp.server.caller import Caller
     from ai_memory_mcp.server.sdk import Desk
+    from ai_memory_mcp.server.tools import Tools
     from ai_memory_mcp.server.wire import Writer
 
 # `initialize` reaches the SDK under this id after the client was answered; the SDK's answer to it is dropped.
@@ -67,6 +68,7 @@ class Backend:
         cwd: str,
         agent: str,
         told: str,
+        tools: Tools,
     ) -> None:
         self._writer = writer
         self._open_memory = open_memory
@@ -74,6 +76,7 @@ class Backend:
         self._cwd = cwd
         self._agent = agent
         self._told = told
+        self._tools = tools
         self._client = ""
         self._inbox = Inbox()
         self._lock = threading.Lock()
@@ -142,7 +145,7 @@ class Backend:
             self._desk = sdk.Desk(self._open_memory, env=self._env, cwd=self._cwd, agent=self._agent)
             gc.freeze()
             gc.enable()
-            sdk.serve(self._desk, self._told, self._inbox, Outbox(self._take))
+            sdk.serve(self._desk, self._told, self._inbox, Outbox(self._take), self._tools)
         except BaseException as error:
             complain("the MCP SDK failed", error)
             with self._lock:

@@ -6,7 +6,7 @@ Anything out of the ordinary gets no answer here (None) and is left to the SDK, 
 from __future__ import annotations
 
 from ai_memory_mcp import __version__
-from ai_memory_mcp.server.tools import SERVER_NAME, TOOLS
+from ai_memory_mcp.server.tools import SERVER_NAME, TOOLS, Tools
 
 # The revisions that are reached by `initialize`; the newest is the counter-offer to an unknown one.
 PROTOCOL_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -66,7 +66,7 @@ def is_plain_initialize(message: dict[str, object]) -> bool:
     )
 
 
-def plain_answer(message: dict[str, object], *, initialized: bool) -> dict[str, object] | None:
+def plain_answer(message: dict[str, object], *, initialized: bool, tools: Tools = TOOLS) -> dict[str, object] | None:
     """Return `{"result": …}` or `{"error": …}` for an ordinary request other than `initialize`, else None.
 
     `server/discover` is the probe of the 2026-07-28 protocol; refused, its senders fall back to `initialize`.
@@ -81,7 +81,7 @@ def plain_answer(message: dict[str, object], *, initialized: bool) -> dict[str, 
     if method == "ping":
         return {"result": {}}
     if method == "tools/list" and initialized:
-        return {"result": {"tools": TOOLS}}
+        return {"result": {"tools": tools}}
     return _not_found(method) if method in _UNSERVED else None
 
 

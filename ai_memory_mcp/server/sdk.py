@@ -30,7 +30,7 @@ from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Scope
 from ai_memory_mcp.server.caller import Caller, identify
 from ai_memory_mcp.server.handlers import run_tool
-from ai_memory_mcp.server.tools import SERVER_NAME, TOOLS, find_tool
+from ai_memory_mcp.server.tools import SERVER_NAME, TOOLS, Tools, find_tool
 
 _log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ class Desk:
             return f"Unexpected {type(error).__name__}: {error}", True
 
 
-def build_server(desk: Desk, told: str) -> Server[Any]:
-    """Return the SDK's server with our tools; `told` are its instructions."""
-    tools = [Tool.model_validate(tool) for tool in TOOLS]
+def build_server(desk: Desk, told: str, offered: Tools = TOOLS) -> Server[Any]:
+    """Return the SDK's server with our tools as they are `offered`; `told` are its instructions."""
+    tools = [Tool.model_validate(tool) for tool in offered]
 
     async def list_tools(context: ServerRequestContext[Any], params: PaginatedRequestParams | None) -> ListToolsResult:
         return ListToolsResult(tools=tools)
@@ -92,12 +92,12 @@ def build_server(desk: Desk, told: str) -> Server[Any]:
     return Server(SERVER_NAME, version=__version__, instructions=told, on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-def serve(desk: Desk, told: str, source: TextIOBase, sink: TextIOBase) -> None:
+def serve(desk: Desk, told: str, source: TextIOBase, sink: TextIOBase, offered: Tools = TOOLS) -> None:
     """Serve one connection over two text streams until the source ends."""
     reader, writer = cast(TextIO, source), cast(TextIO, sink)  # typeshed keeps the two apart
 
     async def run() -> None:
-        server = build_server(desk, told)
+        server = build_server(desk, told, offered)
         async with stdio_server(anyio.wrap_file(reader), anyio.wrap_file(writer)) as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
 

@@ -24,7 +24,7 @@ from ai_memory_mcp.server.handshake import (
     plain_answer,
 )
 from ai_memory_mcp.server.lifetime import Lifetime, complain
-from ai_memory_mcp.server.tools import instructions
+from ai_memory_mcp.server.tools import TOOLS, instructions, underscored
 from ai_memory_mcp.server.wire import Writer, claim_stdio
 
 TYPE_CHECKING = False
@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     from ai_memory_mcp.local import LocalMemory
     from ai_memory_mcp.memory import Memory
     from ai_memory_mcp.server.caller import Caller
+    from ai_memory_mcp.server.tools import Tools
 
-USAGE = "usage: ai-memory-mcp serve [--agent NAME]\n\nSpeak MCP on stdin and stdout; started by coding agents.\n"
+USAGE = """\
+usage: ai-memory-mcp serve [--agent NAME] [--tool-names dotted|underscore]
+
+Speak MCP on stdin and stdout; started by coding agents.
+"""
+TOOL_NAMES = ("dotted", "underscore")
 
 _IDLE = 1.0  # seconds after which the SDK is imported although nobody listed the tools
 _CALLS_GRACE = 0.8  # of the second that an end may take, for calls that are still running
@@ -44,10 +50,11 @@ _CALLS_GRACE = 0.8  # of the second that an end may take, for calls that are sti
 class Front:
     """One connection: answers the handshake itself and hands everything else to the backend."""
 
-    def __init__(self, backend: Backend, writer: Writer, told: str) -> None:
+    def __init__(self, backend: Backend, writer: Writer, told: str, tools: Tools) -> None:
         self._backend = backend
         self._writer = writer
         self._told = told
+        self._tools = tools
         self._initialized = False
         self._modern = False
 
@@ -66,7 +73,7 @@ class Front:
         if is_plain_initialize(message) and not self._modern:
             self._initialize(message)
             return
-        answer = None if self._modern else plain_answer(message, initialized=self._initialized)
+        answer = None if self._modern else plain_answer(message, initialized=self._initialized, tools=self._tools)
         if answer is None:
             self._backend.forward(text, message)
             return
@@ -96,17 +103,21 @@ def run_stdio(
     tick: Callable[[], None] | None = None,
     tick_seconds: float = 5.0,
     waiting_hint: Callable[[str], str] | None = None,
+    tool_names: str = "dotted",
 ) -> int:
     """Serve the agent on stdin and stdout until it leaves; ends the process with status 0.
 
     `open_memory` is called in the thread that will use it, at the first need. `tick` is called now and then
     in another thread, `on_exit` once at the end (it has less than a second), `waiting_hint` with the folder
-    during the handshake: it must be instant. `agent` overrides what the client calls itself.
+    during the handshake: it must be instant. `agent` overrides what the client calls itself. `tool_names` is
+    "dotted" or "underscore".
     """
     source, sink = claim_stdio()
     agent_pid()  # while it lives
     cwd = _folder()
-    told = instructions(_hint(waiting_hint, cwd))
+    told, tools = instructions(_hint(waiting_hint, cwd)), TOOLS
+    if tool_names == "underscore":
+        told, tools = underscored(told), underscored(tools)
 
     def finish() -> None:
         until = time.monotonic() + _CALLS_GRACE
@@ -116,12 +127,12 @@ def run_stdio(
 
     lifetime = Lifetime(finish)
     writer = Writer(sink, lifetime.end)
-    backend = Backend(writer, open_memory, env=env, cwd=cwd, agent=agent, told=told)
+    backend = Backend(writer, open_memory, env=env, cwd=cwd, agent=agent, told=told, tools=tools)
     lifetime.watch()
     _later(_IDLE, backend.warm)
     if tick is not None:
         _later(tick_seconds, _every, tick_seconds, tick)
-    front = Front(backend, writer, told)
+    front = Front(backend, writer, told, tools)
     for line in source:
         front.receive(line)
     lifetime.end()
@@ -130,18 +141,23 @@ def run_stdio(
 
 
 def serve_main(argv: list[str]) -> int:
-    """Run `ai-memory-mcp serve [--agent NAME]` on this machine's memory. Returns 2 for a wrong usage."""
-    agent = ""
+    """Run `ai-memory-mcp serve` on this machine's memory. Returns 2 for a wrong usage."""
     if "-h" in argv or "--help" in argv:
         sys.stdout.write(USAGE)
         return 0
-    if argv:
-        if len(argv) != 2 or argv[0] != "--agent":
-            sys.stderr.write(USAGE)
-            return 2
-        agent = argv[1]
+    options = dict(zip(argv[::2], argv[1::2], strict=False))
+    names = options.get("--tool-names", "dotted")
+    if len(argv) % 2 or options.keys() - {"--agent", "--tool-names"} or names not in TOOL_NAMES:
+        sys.stderr.write(USAGE)
+        return 2
     return run_stdio(
-        _open_local, env=os.environ, agent=agent, on_exit=_note_end, tick=_LocalTick().run, waiting_hint=_waiting
+        _open_local,
+        env=os.environ,
+        agent=options.get("--agent", ""),
+        on_exit=_note_end,
+        tick=_LocalTick().run,
+        waiting_hint=_waiting,
+        tool_names=names,
     )
 
 

@@ -4,6 +4,12 @@ Read by the handshake without any import and by `sdk` to build the SDK's own typ
 combinators, no nullable unions) because clients differ in what they accept; agents pay for every character.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 SERVER_NAME = "ai-memory"
 
 PAGE_KINDS = ["decision", "gotcha", "procedure", "concept", "note", "rule", "slot"]
@@ -25,7 +31,8 @@ def _tool(
     return {"name": name, "description": description, "inputSchema": schema, "annotations": hints}
 
 
-TOOLS: tuple[dict[str, object], ...] = (
+Tools = tuple[dict[str, object], ...]
+TOOLS: Tools = (
     _tool(
         "memory.search",
         "Search what earlier sessions (of any agent) learned in this project: decisions, gotchas, procedures,"
@@ -146,6 +153,18 @@ def instructions(waiting: str = "") -> str:
     The first line stands on its own: some clients show no more than that.
     """
     return f"{_INSTRUCTIONS}\n{waiting}" if waiting else _INSTRUCTIONS
+
+
+def underscored(value: Any) -> Any:
+    """Return a definition, or text about them, with underscores in the tools' names for clients that take no dots."""
+    if isinstance(value, str):
+        for tool in TOOLS:
+            name = str(tool["name"])
+            value = value.replace(name, name.replace(".", "_"))
+        return value
+    if isinstance(value, dict):
+        return {key: underscored(item) for key, item in value.items()}
+    return type(value)(map(underscored, value)) if isinstance(value, list | tuple) else value
 
 
 def find_tool(name: str) -> dict[str, object] | None:
