@@ -19,7 +19,7 @@ from ai_memory_mcp.errors import InputError
 
 FINDER = "memory.sh"
 # The server has to run in the project's folder, and not every agent has a word for the plugin's folder there.
-SERVE = "PATH=$PATH:$HOME/.local/bin:$HOME/.ai-memory-mcp/bin exec ai-memory-mcp serve"
+SERVE = 'PATH=$PATH:$HOME/.local/bin:$HOME/.ai-memory-mcp/bin exec ai-memory-mcp serve "$@"'
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold: the same content is the same file
 
 
@@ -28,7 +28,7 @@ def bundle_files(spec: AgentSpec) -> dict[str, str]:
     if spec.bundle is None:
         raise InputError(f"{spec.title} has no plugin format that we know; use setup --agent {spec.name}")
     finder = f"{spec.bundle.root}/{FINDER}"
-    launch = Launch("sh", ("-c", SERVE), finder, runner=("sh",))
+    launch = Launch("sh", ("-c", SERVE, "sh"), finder, runner=("sh",))
     return {file.path: _text(file, spec, spec.bundle, launch) for file in spec.bundle.files}
 
 
