@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +128,48 @@ class Place:
 
     def run(self, client: str, turns: list[dict[str, Any]], prompt: str, **settings: str) -> Run:
         """Run a client once with what its model will do; `settings` are variables of the runner."""
+        process, out = self.start(client, turns, prompt, **settings)
+        process.wait(timeout=200)
+        return self.came_of(out)
+
+    def run_killed(self, client: str, turns: list[dict[str, Any]], prompt: str, requests: int) -> Run:
+        """Run a client and kill it, with what it has started but not what is ours, after so many of its requests."""
+        process, out = self.start(client, turns, prompt)
+        while process.poll() is None and len(list((out / "llm").glob("req_*.json"))) < requests:
+            time.sleep(0.005)
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(timeout=60)
+        return self.came_of(out)
+
+    def processes(self) -> list[int]:
+        """Return the processes of clients that run in this home, without the runner's and ours."""
+        ours = (b"supervise.py", b"run.sh", b"fakellm", b"ai_memory_mcp", b"ai-memory-mcp")
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                command, env = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+                if f"HOME={self.home}".encode() in env and not any(word in command for word in ours):
+                    found.append(int(folder.name))
+        return found
+
+    def start(
+        self, client: str, turns: list[dict[str, Any]], prompt: str, **settings: str
+    ) -> tuple[subprocess.Popen[bytes], Path]:
+        """Start a client; returns its runner's process and the folder of its recordings."""
         self.runs += 1
         out = self.base / f"out-{self.runs}-{client}"
         script = self.base / f"script-{self.runs}.json"
         script.write_text(json.dumps({"turns": turns, "side_text": "A title"}), encoding="utf-8")
         env = {**os.environ, "REALCLIENTS_HOME": str(INSTALLED.parent), "OUT": str(out), "TRUST": "0", **settings}
         command = [f"{RUNNER}/run.sh", client, str(self.home), str(self.project), str(script), prompt]
-        subprocess.run(command, env=env, capture_output=True, timeout=200, check=False)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return process, out
+
+    @staticmethod
+    def came_of(out: Path) -> Run:
+        """Return what the runner has recorded."""
         result = json.loads((out / "result.json").read_text())
         requests = [json.loads(path.read_text()) for path in sorted((out / "llm").glob("req_*.json"))]
         printed = (out / "stdout.txt").read_text(encoding="utf-8", errors="replace")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -97,6 +98,45 @@ def test_a_session_that_goes_on_stays_one_session(place, client):
     ]
     assert [one["text"] for one in seen if one["kind"] == "stop"] == ["first", "second"]
     assert session["state"] == "closed"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_killed_client_loses_nothing_of_what_it_knew_itself(place, client):
+    place.setup(client)
+    turns = [shell_turn(f"echo number-{number}") for number in range(40)]
+
+    run = place.run_killed(client, [*turns, {"text": "done"}], "Count", requests=9)
+
+    (session,) = place.sessions()
+    seen = [one["text"] for one in place.observations(session) if one["kind"] == "post-tool"]
+    asked = " ".join(
+        json.dumps(request["body"]) for request in run.requests
+    )  # a call is in it together with its result
+    known = [f"echo number-{number}" for number in range(40) if re.search(rf"number-{number}\b", asked)]
+    assert len(known) >= 5
+    assert sorted(seen[: len(known)]) == sorted(known)
+    assert (session["state"], run.left_running) == ("closed", [])
+
+
+@pytest.mark.skipif("codex" not in CLIENTS, reason="codex is not installed")
+def test_in_its_sandbox_codex_uses_all_our_tools_without_asking(place):
+    place.setup("codex")
+    calls = {
+        "search": {"query": "x"},
+        "write": {"title": "Emus", "body": "Emus run."},
+        "handoff": {"action": "leave", "summary": "Feed the emus"},
+        "read": {"ref": "notes/emus.md"},
+        "brief": {},
+        "status": {},
+    }
+    turns = [{"tool_re": f"memory[._-]{name}", "args": given} for name, given in calls.items()]
+
+    run = place.run("codex", [*turns, {"text": "done"}], "Use them", SANDBOX="--sandbox=workspace-write")
+
+    answers = [item for item in run.requests[-1]["body"]["input"] if item.get("type") == "function_call_output"]
+    assert len(answers) == len(calls)
+    assert "Emus run." in json.dumps(answers[3])
+    assert not [answer for answer in answers if "rejected" in json.dumps(answer) or "approv" in json.dumps(answer)]
 
 
 def hand_on(place: Place, order: list[str]) -> None:
