@@ -629,15 +629,20 @@ def _mark_stale(repo: Repo, paths: Iterable[bytes]) -> None:
 
 @contextmanager
 def _index_lock(path: Path) -> Iterator[bool]:
-    """Take git's own lock of its index; False when git has it."""
+    """Take git's own lock of its index; False when git has it, or where files cannot have two names.
+
+    It is ours from its first moment: killed before it said so, it would stand in git's way for good.
+    """
+    ours = path.with_name("ai-memory-index")  # one at a time: the caller holds the wiki's lock
+    ours.write_bytes(_INDEX_LOCK)
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+        os.link(ours, path)
+    except OSError:
         yield False
         return
+    finally:
+        ours.unlink()
     try:
-        os.write(handle, _INDEX_LOCK)
-        os.close(handle)
         yield True
     finally:
         path.unlink(missing_ok=True)

@@ -163,7 +163,7 @@ def test_a_plugin_of_another_agent_captures_under_the_own_name(hook):
 
     assert [(one["agent"], one["native_id"]) for one in sessions(hook)] == [("cursor", "c1")]
     without = [kind for kind in KINDS if kind not in ("tool-failure", "assistant-message")]
-    assert sorted(kinds(hook)) == sorted([*without, "pre-tool"])
+    assert sorted(kinds(hook)) == sorted(without)
 
 
 def hooks_of(spec: AgentSpec) -> Iterator[dict[str, Any]]:
