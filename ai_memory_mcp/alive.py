@@ -11,14 +11,18 @@ GONE = "agent-gone"  # the event, in no agent's name, that says so: its stream o
 SHELLS = (b"sh", b"dash", b"bash", b"zsh", b"ksh", b"fish", b"env", b"timeout")
 
 
+WHENEVER = 2**32 - 1  # milliseconds that are none to Windows
 _agent: "list[int]" = []
 
 
 def agent_pid() -> int:
-    """Return the process that runs this hook, past the shells that it may use to do so.
+    """Return the process that runs this hook, past the shells that it may use to do so; 0 where it cannot be told.
 
-    Asked once: a stream outlives its agent by what it has still to store.
+    Asked once: a stream outlives its agent by what it has still to store. On Windows it cannot: the parent is the
+    PowerShell of this one hook, whose number is another process's soon.
     """
+    if sys.platform == "win32":
+        return 0
     if not _agent:
         _agent.append(_find_agent())
     return _agent[0]
@@ -39,8 +43,10 @@ def process_lives(pid: int) -> bool:
 
     A zombie has ended: it only waits for a parent that may never ask (a killed agent's children in a container).
     """
-    if not 1 < pid < 2**31 or sys.platform == "win32":  # there, kill means kill
+    if not 1 < pid < 2**31:
         return True
+    if sys.platform == "win32":  # there, kill means kill
+        return not ended(pid, 0)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -48,6 +54,22 @@ def process_lives(pid: int) -> bool:
     except OSError:
         return True
     return _stat(pid)[1][:1] != [b"Z"]
+
+
+def ended(pid: int, milliseconds: int) -> bool:
+    """On Windows: tell whether a process ends within this time (WHENEVER waits for it); False where nobody may know."""
+    if sys.platform == "win32":
+        import _winapi
+
+        try:
+            process = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
+        except OSError as error:
+            return error.winerror == 87  # "the parameter is incorrect": there is no such process
+        try:
+            return _winapi.WaitForSingleObject(process, milliseconds) == _winapi.WAIT_OBJECT_0
+        finally:
+            _winapi.CloseHandle(process)
+    return False
 
 
 def _stat(pid: int) -> "tuple[bytes, list[bytes]]":

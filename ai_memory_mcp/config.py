@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ai_memory_mcp import place
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.place import default_home
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -107,7 +107,7 @@ def environment() -> dict[str, str]:
 
 def home_folder(env: Mapping[str, str]) -> Path:
     """Return AI_MEMORY_HOME as an absolute path. Raises ConfigError where not even a home folder is known."""
-    told = default_home(dict(env))
+    told = place.default_home(dict(env))
     if not told:
         raise ConfigError("neither AI_MEMORY_HOME nor HOME is set; set AI_MEMORY_HOME to a folder")
     return Path(os.path.abspath(os.path.expanduser(told)))
@@ -115,7 +115,7 @@ def home_folder(env: Mapping[str, str]) -> Path:
 
 def user_home(env: Mapping[str, str]) -> str:
     """Return the user's home folder, '' when unknown."""
-    return env.get("HOME") or env.get("USERPROFILE", "")
+    return place.user_home(dict(env))
 
 
 def load_config(home: Path, env: Mapping[str, str]) -> Config:

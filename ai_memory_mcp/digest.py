@@ -87,7 +87,7 @@ def digest(session: Session, observations: Sequence[Observation]) -> Digest:
 
 def _local(seen: Observation, cwd: str) -> Observation:
     """Return the observation with the working directory's own path taken off the front of paths in its texts."""
-    here = cwd.rstrip("/") + "/"
+    here = cwd.rstrip("\\") + "\\" if cwd[1:2] == ":" else cwd.rstrip("/") + "/"
     if len(here) < 6 or not (here in seen.text or here in seen.output):
         return seen
     return seen.model_copy(update={"text": seen.text.replace(here, ""), "output": seen.output.replace(here, "")})

@@ -6,10 +6,11 @@ Everything here runs on every tool call of every agent, so it imports nothing bu
 (a secret), `hookbrief` (session start). A failure goes to logs/emit.log and never to the agent.
 """
 
+import sys
 import time
 
 from ai_memory_mcp.alive import agent_pid
-from ai_memory_mcp.place import default_home, find_root, path_key, place_key
+from ai_memory_mcp.place import default_home, drive_path, find_root, path_key, place_key, user_home
 from ai_memory_mcp.secretglance import may_hold_secret
 
 try:
@@ -68,7 +69,9 @@ def environment() -> "dict[str, str]":
 def absolute(path: str, env: "dict[str, str]") -> str:
     """Return the path as the other commands understand it: `~` is the user's home, else from the working directory."""
     if path[:1] == "~" and path[1:2] in ("", "/", "\\"):
-        path = env.get("HOME", env.get("USERPROFILE", "")) + path[1:]
+        path = user_home(env) + path[1:]
+    if sys.platform == "win32":
+        path = drive_path(path)
     if path and path[0] not in "/\\" and path[1:2] != ":":
         path = os.getcwd() + "/" + path
     return path.rstrip("/")
@@ -170,7 +173,7 @@ def store_event(
 
         add_answer(section(spec, "transcript"), payload)
     cwd = working_directory(spec, payload, env)
-    root, marker = find_root(cwd, env.get("HOME") or env.get("USERPROFILE", ""))
+    root, marker = find_root(cwd, user_home(env))
     reason = ""
     settings: dict[str, object] = {}
     if marker or there(home + "/config.toml") or "__" in "".join(env):
@@ -228,7 +231,12 @@ def put(home: str, name: str, data: bytes, wait: bool = True) -> None:
         if wait:
             getattr(os, "fdatasync", os.fsync)(fd)  # macOS and Windows have no fdatasync
         os.close(fd)
-        os.replace(temporary, f"{spool}/{name}.json")
+        try:
+            os.replace(temporary, f"{spool}/{name}.json")
+        except PermissionError:
+            from ai_memory_mcp.files import replace
+
+            replace(temporary, f"{spool}/{name}.json")
     except OSError:
         os.unlink(temporary)
         raise

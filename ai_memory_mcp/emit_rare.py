@@ -193,9 +193,16 @@ def start_worker(home: str, *, detached: bool = False) -> int:
     if sys.platform == "win32":
         import subprocess
 
-        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NO_WINDOW
-        env = {**os.environ, "AI_MEMORY_HOME": home}
-        subprocess.Popen(command, cwd=home, env=env, creationflags=flags, close_fds=True)
+        # a console of its own that is never shown: without any, whatever it started would open a window
+        subprocess.Popen(
+            command,
+            cwd=home,
+            env={**os.environ, "AI_MEMORY_HOME": home},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            creationflags=subprocess.CREATE_NO_WINDOW,
+        )
         return 0
     pid = os.fork()
     if pid:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ai_memory_mcp.errors import StorageError
 
 STALE = 3600  # seconds; no write takes that long
+PATIENCE = 2.0 if sys.platform == "win32" else 0.0  # seconds; elsewhere a refusal is meant
 TEMPORARY = ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
 
 _REASONS = {
@@ -65,12 +68,35 @@ def write_atomic(
         _write_new(temporary, data, mode, durable)
         if keep:
             _keep_state(target, temporary)
-        os.replace(temporary, target)
+        replace(temporary, target)
     except OSError as error:
         raise storage_error("write", target, error) from error
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def replace(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Give a file another name, in place of what has that name. Raises OSError."""
+    _patiently(lambda: os.replace(source, target))
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file; one that is not there is no error. Raises OSError."""
+    with suppress(FileNotFoundError):
+        _patiently(lambda: os.unlink(path))
+
+
+def _patiently(action: Callable[[], None]) -> None:
+    """Try again what Windows refuses while another process (a reader, a virus scanner) has the file open."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 def sweep(folder: Path, *, now: float, pattern: str = f".*{TEMPORARY}", age: float = STALE) -> None:
@@ -106,7 +132,7 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
     try:
         yield died
     finally:
-        holder.unlink(missing_ok=True)
+        remove(holder)
         mutex.release()
 
 

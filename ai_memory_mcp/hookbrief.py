@@ -9,7 +9,7 @@ import time
 from ai_memory_mcp import emit
 from ai_memory_mcp.alive import agent_pid, process_lives
 from ai_memory_mcp.briefparts import choose, compose, dicts, text
-from ai_memory_mcp.place import find_root, path_key, place_key
+from ai_memory_mcp.place import find_root, path_key, place_key, user_home
 
 try:
     import posix as os
@@ -44,7 +44,7 @@ def give_brief(
     home: str, env: dict[str, str], spec: Parts, payload: Parts, cwd: str, entry: str, tell: "Callable[[str], None]"
 ) -> None:
     """Tell the brief in the agent's shape and note which handoff it offered; silent when there is nothing."""
-    start = Start(home, spec, payload, cwd, env.get("HOME") or env.get("USERPROFILE", ""), entry)
+    start = Start(home, spec, payload, cwd, user_home(env), entry)
     limit = allowed(start, env)
     if not limit or emit.field(spec, payload, "subagent"):
         return
@@ -58,6 +58,9 @@ def give_brief(
     if again or told or not emit.section(spec, "brief").get("late"):
         return
     if brief is None or not fresh(start, brief):
+        from ai_memory_mcp.emit_rare import make_folder
+
+        make_folder(home + "/brief")  # the first worker may still be at it
         with open(emit.late_note(home, start.agent, start.session), "wb"):  # the first prompt will ask again
             pass
 
@@ -73,7 +76,7 @@ def give_late_brief(
     event: str,
 ) -> None:
     """Tell with the first prompt what the session start had not the time to wait for; once."""
-    start = Start(home, spec, payload, cwd, env.get("HOME") or env.get("USERPROFILE", ""), entry)
+    start = Start(home, spec, payload, cwd, user_home(env), entry)
     os.unlink(emit.late_note(home, start.agent, start.session))
     limit = allowed(start, env)
     if limit and not emit.field(spec, payload, "subagent"):
@@ -197,7 +200,7 @@ def over(start: Start, other: Parts, now: float, idle: float) -> bool:
     if (other.get("agent"), other.get("native")) == (start.agent, start.session):
         return False
     pid, last = other.get("pid"), other.get("last")
-    if pid == agent_pid() or not isinstance(last, (int, float)):
+    if (pid and pid == agent_pid()) or not isinstance(last, (int, float)):
         return True
     return not process_lives(pid if isinstance(pid, int) else 0) or now - last > idle
 

@@ -11,7 +11,7 @@ import sys
 
 from ai_memory_mcp import emit
 from ai_memory_mcp.emit_rare import make_folder, texts
-from ai_memory_mcp.place import path_key
+from ai_memory_mcp.place import drive_path, path_key
 
 BROKEN = "broken"  # stands in the settings instead of what could not be read
 _TOOLS = ("pre-tool", "post-tool", "tool-failure")
@@ -90,15 +90,22 @@ def ignored(settings: Settings, place: tuple[str, str, str], spec: Settings, kin
 
 def _paths(word: str, cwd: str, bases: list[str]) -> list[str]:
     """Return what a word may be called: relative to each base below which it lies, and as it stands."""
-    whole = os.path.normpath(os.path.join(cwd, word))
+    if sys.platform == "win32":
+        word = drive_path(word)
+    word, whole, *bases = (_plain(path) for path in (word, os.path.normpath(os.path.join(cwd, word)), *bases))
     return [word.removeprefix("./"), whole, *(whole[len(base) + 1 :] for base in bases if whole.startswith(base + "/"))]
+
+
+def _plain(path: str) -> str:
+    """Return a path, or a pattern of paths, as it is compared: on Windows neither case nor kind of slash counts."""
+    return path.replace("\\", "/").lower() if sys.platform == "win32" else path
 
 
 def _matches(path: str, patterns: list[str]) -> bool:
     from fnmatch import fnmatchcase
 
     for pattern in patterns:
-        glob = pattern.rstrip("/").removesuffix("/**").removeprefix("./")
+        glob = _plain(pattern).rstrip("/").removesuffix("/**").removeprefix("./")
         names = path.split("/") if "/" not in glob else ()
         for form in (glob, glob.removeprefix("/"), glob.replace("**/", "")):
             if fnmatchcase(path, form) or fnmatchcase(path, form + "/*") or any(fnmatchcase(n, form) for n in names):

@@ -19,7 +19,7 @@ from ai_memory_mcp import registry, reindex, sessions
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, named_spec, pick
 from ai_memory_mcp.alive import GONE
 from ai_memory_mcp.errors import ProjectError, StorageError
-from ai_memory_mcp.files import locked
+from ai_memory_mcp.files import locked, remove
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow, millis
 from ai_memory_mcp.journal import UNSTORED
@@ -155,7 +155,7 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
         res.spool.set_aside(entry, reason)
     for project_id in {place.project.id for _, place in prepared if isinstance(place, Place)}:
         # a brief from before these events must not pass for fresh once the spool is empty; `settle` renders it anew
-        (res.home / "brief" / f"{project_id}.json").unlink(missing_ok=True)
+        remove(res.home / "brief" / f"{project_id}.json")
     res.spool.drop(entries)
     return batch.report
 

@@ -43,9 +43,9 @@ class Ledger:
         return sorted(found, key=lambda row: row.last, reverse=True)
 
     def running(self, agent: str, pid: int) -> list[SessionRow]:
-        """Return the agent's sessions in this process that have not ended."""
+        """Return the agent's sessions in this process that have not ended; none where the process is not known."""
         known = {row.id: row for row in rows.unsettled(self.db)} | self._rows
-        return [row for row in known.values() if row and (row.agent, row.pid) == (agent, pid) and not row.over]
+        return [row for row in known.values() if row and pid and (row.agent, row.pid) == (agent, pid) and not row.over]
 
     def keep(self, row: SessionRow) -> None:
         """Note a changed session."""

@@ -283,7 +283,8 @@ def relative_path(path: str, root: str, cwd: str) -> str:
         return ""
     absolute = plain.startswith(("/", "~")) or plain[1:2] == ":"
     full = posixpath.normpath(plain if absolute or not here else f"{here}/{plain}")
-    inside = base and (full + "/").startswith(base + "/")
+    same = str.lower if base[1:2] == ":" else str  # case does not count on Windows
+    inside = base and same(full + "/").startswith(same(base + "/"))
     return (full[len(base) + 1 :] or ".") if inside else full
 
 

@@ -19,16 +19,22 @@ def default_home(env: "dict[str, str]") -> str:
     told = env.get("AI_MEMORY_HOME", "")
     if told:
         return told
+    user = user_home(env)
     if sys.platform == "win32":
-        base = env.get("LOCALAPPDATA") or env.get("USERPROFILE", "") + "\\AppData\\Local"
-        return base + "\\ai-memory"
-    user = env.get("HOME", "")
+        base = env.get("LOCALAPPDATA") or (user + "\\AppData\\Local" if user else "")
+        return base + "\\ai-memory" if base else ""
     if sys.platform == "darwin":
         return user + "/Library/Application Support/ai-memory" if user else ""
     base = env.get("XDG_DATA_HOME", "")
     if not base.startswith("/"):
         base = user + "/.local/share" if user else ""
     return base + "/ai-memory" if base else ""
+
+
+def user_home(env: "dict[str, str]") -> str:
+    """Return the user's home folder, '' when unknown. On Windows it is what agents take for it, whatever HOME says."""
+    first, second = ("USERPROFILE", "HOME") if sys.platform == "win32" else ("HOME", "USERPROFILE")
+    return env.get(first) or env.get(second, "")
 
 
 def exists(path: str) -> bool:
@@ -43,8 +49,8 @@ def real(path: str) -> str:
     """Return the absolute path without symbolic links; what does not exist stays as told. '' stays ''."""
     if not path or "\0" in path:
         return ""
-    if sys.platform == "win32":
-        return str(_os.path.realpath(path))
+    if sys.platform == "win32":  # this also gives each folder the case that it has on the disk
+        return str(_os.path.realpath(drive_path(path)))
     try:
         here = _os.getcwd()
     except OSError:  # the folder was deleted under this process
@@ -52,6 +58,14 @@ def real(path: str) -> str:
     if path == here:  # the usual case: an agent's hook runs where its event happened
         return path
     return _without_links(path if path[0] == "/" else f"{here}/{path}")
+
+
+def drive_path(path: str) -> str:
+    """Return a path as Windows wants it: agents and shells also say `/c:/x` or `/c/x` for `c:/x`."""
+    letter, rest = path[1:2], path[2:].removeprefix(":")
+    if path[:1] == "/" and "A" <= letter.upper() <= "Z" and (not rest or rest[0] in "/\\"):
+        return f"{letter}:{rest or '/'}"
+    return path
 
 
 def _without_links(path: str) -> str:
@@ -104,12 +118,22 @@ def find_root(cwd: str, user_home: str) -> "tuple[str, str]":
 
 def never_a_project(path: str, user_home: str) -> bool:
     """Tell whether a folder is too general to be a project: home or above it, `/`, a drive, a temporary folder."""
-    if path in ("", "/", "/tmp", "/var/tmp", "/private/tmp", "/private/var/tmp") or path.endswith(":"):
+    if path in ("", "/", "/tmp", "/var/tmp", "/private/tmp", "/private/var/tmp"):
+        return True
+    if path[0] != "/" and _never_on_windows(path.lower().rstrip("\\/") + "\\"):
         return True
     if path.startswith("/private/var/folders/") and path.count("/") <= 6:  # what macOS calls TMPDIR, and above it
         return True
     home = user_home.rstrip("/\\")
     return bool(home) and (path == home or home.startswith((path + "/", path + "\\")))
+
+
+def _never_on_windows(path: str) -> bool:
+    """The same for a path with a drive or a server, in lower case and with `\\` at its end: also shares, and Windows'
+    own folder, in which programs without a folder of their own are started."""
+    if path[:2] == "\\\\":
+        return path.count("\\") < 5
+    return path[1:] == ":\\" or path[1:].startswith(":\\windows\\") or path.endswith("\\appdata\\local\\temp\\")
 
 
 def place_key(root: str, marker: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ai_memory_mcp.errors import ProjectError
-from ai_memory_mcp.place import find_root, real
+from ai_memory_mcp.place import drive_path, find_root, real
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -157,7 +157,10 @@ def normalise_remote(url: str, base: str = "") -> str:
         return ""
     if not match or url.lower().startswith("file:"):
         path = re.sub(r"^file:(//[^/]*)?", "", url, flags=re.IGNORECASE)
-        return "file:" + real(os.path.join(base, os.path.expanduser(path))).removesuffix("/.git").removesuffix(".git")
+        if os.sep == "\\":
+            path = drive_path(path)
+        path = real(os.path.join(base, os.path.expanduser(path))).replace(os.sep, "/")
+        return "file:" + path.removesuffix("/.git").removesuffix(".git")
     host = _OTHER_DOORS.sub("", match.group(1).lower())
     path = match.group(2).strip("/").removesuffix(".git").rstrip("/")
     return f"{host}/{path.lower() if host in CASELESS_HOSTS else path}"

@@ -255,7 +255,7 @@ def _other_homes(project: Project, identity: Identity) -> Iterator[Repository]:
 def _cloned_from(project: Project, identity: Identity) -> bool:
     """Tell whether the project is known as a clone of this repository, which has no remote itself."""
     return not identity.remote and any(
-        f"file:{home.removesuffix('.git')}" in project.remotes for home in identity.homes
+        f"file:{home.replace(os.sep, '/').removesuffix('.git')}" in project.remotes for home in identity.homes
     )
 
 

@@ -81,7 +81,7 @@ def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig
     if idle > timedelta(minutes=config.abandoned_minutes):
         return True
     newer = [other for other in others if other.id != row.id and (other.begun or other.started) >= row.last]
-    replaced = any(other.pid == row.pid for other in newer)
+    replaced = any(other.pid == row.pid != 0 for other in newer)
     gone = not process_lives(row.pid) or idle > timedelta(minutes=config.idle_minutes)
     return bool(newer) and (replaced or gone)
 

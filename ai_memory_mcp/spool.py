@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ai_memory_mcp.files import private_dir, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, remove, replace, storage_error, write_atomic
 from ai_memory_mcp.model import Event
 
 
@@ -71,14 +71,14 @@ class Spool:
         """Remove entries whose content is durable elsewhere."""
         for entry in entries:
             with _translated("remove", entry.path):
-                entry.path.unlink(missing_ok=True)
+                remove(entry.path)
 
     def set_aside(self, entry: Entry, reason: str) -> None:
         """Keep an unreadable entry for a person to look at, with the reason beside it."""
         private_dir(self.aside)
         write_atomic(self.aside / (entry.path.name + ".reason"), f"{reason}\n".encode("utf-8", "replace"))
         with _translated("move", entry.path):
-            os.replace(entry.path, self.aside / entry.path.name)
+            replace(entry.path, self.aside / entry.path.name)
 
     def retry(self) -> int:
         """Put what was set aside back into the spool, to be tried again. Returns how many."""
@@ -86,9 +86,9 @@ class Spool:
         for name, _ in self.kept_aside():
             with _translated("move", self.aside / name):
                 if (self.aside / name).exists():
-                    os.replace(self.aside / name, self.folder / name)
+                    replace(self.aside / name, self.folder / name)
                     count += 1
-                (self.aside / (name + ".reason")).unlink(missing_ok=True)
+                remove(self.aside / (name + ".reason"))
         return count
 
     def kept_aside(self) -> Iterator[tuple[str, str]]:

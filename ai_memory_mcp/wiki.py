@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import sys
 import time
 import zlib
 from bisect import bisect_left
@@ -34,6 +35,7 @@ COMMITTER = "ai-memory"
 _FILE, _FOLDER = b"100644", b"40000"
 _STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each ended by NUL
 _INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a crash
+_OBJECT_MODE = 0o600 if sys.platform == "win32" else 0o400  # there, what is read-only cannot be removed
 _BIG_TREE = 64 * 1024  # bytes; the ids in a tree do not compress, so a big one is stored as it is (20 ms saved at 1 MB)
 _PACK_AT_ONCE = 64  # pages; a larger commit is written as one pack, with one fsync instead of hundreds
 _QUICK_INDEX = 256 * 1024  # bytes of git's index: about 2,500 pages, 25 ms to rewrite
@@ -185,8 +187,8 @@ class ProjectWiki:
                 files.private_dir(target.parent)
                 files.write_atomic(target, data)
             return
-        with suppress(FileNotFoundError, NotADirectoryError):
-            target.unlink()
+        with suppress(NotADirectoryError):
+            files.remove(target)
         for folder in target.parents:
             if folder == self.folder or not _pruned(folder):
                 return
@@ -569,7 +571,7 @@ def _store(repo: Repo, objects: list[_Object]) -> None:
             level = 0 if one.kind == "tree" and len(one.data) > _BIG_TREE else 1
             header = f"{one.kind} {len(one.data)}\0".encode()
             files.private_dir(path.parent)
-            files.write_atomic(path, zlib.compress(header + one.data, level), mode=0o400, durable=True)
+            files.write_atomic(path, zlib.compress(header + one.data, level), mode=_OBJECT_MODE, durable=True)
 
 
 def _store_packed(repo: Repo, objects: list[_Object]) -> None:

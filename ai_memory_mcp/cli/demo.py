@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from ai_memory_mcp.agents.launcher import launcher_path, write_launcher
+from ai_memory_mcp.agents.launcher import launcher_command, write_launcher
 from ai_memory_mcp.agents.spec import find_spec
 from ai_memory_mcp.cli import demo_view as view
 from ai_memory_mcp.cli import render
@@ -46,7 +46,8 @@ WORKER_WAIT = 15.0  # seconds for the worker that the session's end starts; it t
 class Stage:
     """The throw-away machine: user's home `base`, a project and a memory in it, and the hooks' environment.
 
-    `ends` are pipes that a hook and the worker it leaves behind hold open: end of file says that they are gone.
+    `ends` are pipes that a hook and the worker it leaves behind hold open: end of file says that they are gone. (On
+    Windows they cannot be handed on; there it is seen by what lies in the memory.)
     """
 
     base: Path
@@ -115,7 +116,8 @@ def throw_away(*, keep: bool, quiet: bool) -> Iterator[Stage]:
             "Set TMPDIR to a folder that you may write to and try again."
         ) from error
     env = {name: value for name, value in environment().items() if not name.startswith(("AI_MEMORY_", "XDG_"))}
-    stage = Stage(base, env | {"HOME": str(base), "AI_MEMORY_HOME": str(base / "memory")}, quiet)
+    user = {"HOME": str(base), "USERPROFILE": str(base)}
+    stage = Stage(base, env | user | {"AI_MEMORY_HOME": str(base / "memory")}, quiet)
     try:
         with _ended_by_signals():
             _furnish(stage)
@@ -156,12 +158,18 @@ def _wait(stage: Stage, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while stage.ends:
         end = stage.ends.pop()
-        select.select([end], [], [], max(0.0, deadline - time.monotonic()))
+        if os.name == "posix":
+            select.select([end], [], [], max(0.0, deadline - time.monotonic()))
         os.close(end)
+    quiet_since = time.monotonic()
+    while os.name != "posix" and quiet_since + 0.5 > time.monotonic() < deadline:
+        time.sleep(0.05)
+        if any(stage.memory.glob("spool/*.json")) or any(stage.memory.glob("locks/*.holder")):
+            quiet_since = time.monotonic()
 
 
 def _remove(base: Path) -> None:
-    for _ in range(10):  # a worker that was not waited for may still be writing
+    for _ in range(50):  # a worker that was not waited for may still be writing
         shutil.rmtree(base, ignore_errors=True)
         if not base.exists():
             return
@@ -185,17 +193,18 @@ def _play(stage: Stage, payload: dict[str, object]) -> None:
 
 def emit(stage: Stage, agent: str, event: str, payload: dict[str, object]) -> str:
     """Run the hook as the agent would and return what it prints. Raises StorageError when it cannot be started."""
+    runner, launcher = launcher_command(stage.memory)
     end, held = os.pipe()
     stage.ends.append(end)
     begun = time.perf_counter()
     try:
         done = subprocess.run(
-            [launcher_path(stage.memory), agent, event],
+            [*runner, launcher, agent, event],
             input=json.dumps(payload, ensure_ascii=False).encode(),
             stdout=subprocess.PIPE,
             cwd=stage.project,
             env={**stage.env, "AI_MEMORY_HOLD": str(held)},
-            pass_fds=[held],
+            pass_fds=[held] if os.name == "posix" else [],
             check=False,
         )
     except OSError as error:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ai_memory_mcp.agents import bundle, changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
 from ai_memory_mcp.agents.install import Found, Wired
-from ai_memory_mcp.agents.launcher import launcher_path, retire_launcher, starts, write_launcher
+from ai_memory_mcp.agents.launcher import launcher_command, retire_launcher, starts, write_launcher
 from ai_memory_mcp.agents.pieces import Target
 from ai_memory_mcp.agents.refresh import refresh_plan
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
@@ -53,7 +53,8 @@ def this_machine(*, project_scope: bool = False, url: str | None = None) -> Mach
     project = Path(os.getcwd()) if project_scope else None
     command, args = server_command(sys.executable)
     told = {"AI_MEMORY_HOME": str(home)} if env.get("AI_MEMORY_HOME") else {}
-    launch = Launch(command, args, str(launcher_path(home)), told, url=server_address(url or ""))
+    runner, emit = launcher_command(home)
+    launch = Launch(command, args, emit, told, runner, server_address(url or ""))
     return Machine(home, Target(Path(user_home(env)), env, project), launch)
 
 
@@ -66,7 +67,7 @@ def server_command(python: str) -> tuple[str, tuple[str, ...]]:
 def program(python: str) -> list[str]:
     """Return the command of this installation: the installed script, else the module, kept from importing anything
     out of the folder that it is run in."""
-    script = Path(python).with_name("ai-memory-mcp")
+    script = Path(python).with_name("ai-memory-mcp.exe" if sys.platform == "win32" else "ai-memory-mcp")
     return [str(script)] if script.exists() else [python, "-I", "-m", "ai_memory_mcp"]
 
 

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ai_memory_mcp.errors import StorageError
-from ai_memory_mcp.files import locked
+from ai_memory_mcp.files import locked, remove, storage_error
 from ai_memory_mcp.index.schema import MIGRATIONS, migrate
 
 Connection = sqlite3.Connection  # of one operation; named here so that nobody else needs the driver
@@ -81,7 +81,10 @@ class Index:
         """Remove the file and its companions; whoever reads next has it rebuilt."""
         with locked(self.lock, timeout=LOCK_WAIT):
             for suffix in ("", "-wal", "-shm"):
-                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+                try:
+                    remove(f"{self.path}{suffix}")
+                except OSError as error:
+                    raise storage_error("remove", self.path, error) from error
 
 
 @contextmanager

@@ -13,6 +13,8 @@ import sys
 import threading
 import time
 
+from ai_memory_mcp.alive import WHENEVER, ended
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +29,12 @@ class Lifetime:
     def __init__(self, finish: Callable[[], None]) -> None:
         self._finish = finish
         self._wait, self._ring = os.pipe()
-        os.set_blocking(self._ring, False)
+        if hasattr(os, "set_blocking"):  # Windows has none before Python 3.12, and a pipe with room for thousands
+            os.set_blocking(self._ring, False)
 
     def watch(self) -> None:
         """Begin to listen for signals and for the parent's death. Main thread only."""
-        for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), lambda *_: None)
         signal.set_wakeup_fd(self._ring, warn_on_full_buffer=False)
@@ -46,8 +49,12 @@ class Lifetime:
             return
 
     def _watch_parent(self, parent: int) -> None:
-        while os.getppid() == parent:
-            time.sleep(_PARENT_POLL)
+        if sys.platform == "win32":  # the number of a parent that died stays
+            if not ended(parent, WHENEVER):
+                return
+        else:
+            while os.getppid() == parent:
+                time.sleep(_PARENT_POLL)
         self.end()
 
     def _end(self) -> None:

@@ -201,7 +201,7 @@ def _waiting(cwd: str) -> str:
     from ai_memory_mcp import emit, hookbrief, place
 
     env = emit.environment()
-    start = hookbrief.Start(place.default_home(env), {}, {}, cwd, env.get("HOME", ""), "")
+    start = hookbrief.Start(place.default_home(env), {}, {}, cwd, place.user_home(env), "")
     brief = hookbrief.load(start)
     waiting = bool(brief and brief.get("handoffs"))
     return "A handoff from an earlier session is waiting: memory.handoff with action get." if waiting else ""
