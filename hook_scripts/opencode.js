@@ -3,6 +3,7 @@
 @STREAM@
 
 const FENCE = "<ai-memory-brief"
+const server = @SERVER@ // where no settings name it
 const sessions = new Map() // id -> what is known of it; there is one of these for all folders of this process
 let folders = 0
 
@@ -92,8 +93,9 @@ export const AiMemory = async ({ client, directory }) => {
   const answered = (session) => [...session.texts.values()].join("\n")
 
   return {
-    config: quietly(({ mcp }) => {
-      servers.push(...Object.keys(mcp ?? {}).map((name) => name.replace(/[^a-zA-Z0-9_-]/g, "_")))
+    config: quietly((config) => {
+      if (server) (config.mcp ??= {}).aimemory ??= server
+      servers.push(...Object.keys(config.mcp ?? {}).map((name) => name.replace(/[^a-zA-Z0-9_-]/g, "_")))
       servers.sort((one, other) => other.length - one.length)
     }),
     event: quietly(({ event: { type, properties } }) => {

@@ -3,6 +3,7 @@
 // Extension for Pi and for its fork Oh My Pi (OMP), made by ai-memory-mcp's `setup`. They call the default function anew
 // for every session, Pi after loading this file anew: what must outlive that is kept for the whole process.
 const agent = @COMMAND@.at(-2)
+const server = @SERVER@ // where no settings name it
 const host = (globalThis[Symbol.for(`ai-memory-mcp ${agent}`)] ??= { memory, open: new Map(), briefs: new Map() })
 
 const said = (content, parts = Array.isArray(content) ? content : [{ type: "text", text: content ?? "" }]) =>
@@ -16,6 +17,7 @@ const asked = ({ toolCallId, toolName, args }) => {
 
 export default function (pi) {
   if (agent !== (pi.pi ? "omp" : "pi")) return // PI_CODING_AGENT_DIR gives both the same folder; OMP's API holds itself
+  if (server) pi.registerMcpServer?.("aimemory", server) // an entry of this name in the settings comes first
   const calls = new Map() // those that have not ended, by id
   let here // what every event tells: the session, and the subagent if it is one
   let machine // whether the next prompt is an extension's

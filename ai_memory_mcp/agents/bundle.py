@@ -46,15 +46,15 @@ def packed(spec: AgentSpec) -> bytes:
 def _text(file: BundleFile, spec: AgentSpec, bundle: BundleSpec, launch: Launch) -> str:
     if file.script:
         words = [*launch.hook[:-1], FINDER, "--agent", spec.name, "--stream"]
-        return plugin.script_text(file.script, _beside_the_script(words))
-    values = {
-        "version": __version__,
-        "hooks": _hooks(spec, bundle, launch),
-        "server": fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": {}}) if spec.mcp else {},
-    }
+        return plugin.script_text(file.script, _beside_the_script(words), json.dumps(_server(spec, launch)))
+    values = {"version": __version__, "hooks": _hooks(spec, bundle, launch), "server": _server(spec, launch)}
     text = json.dumps(fill(file.data, values), indent=2, ensure_ascii=False)
     quoted = f"'{bundle.root}/{FINDER}'"  # in a shell line the agent's variable has to be seen
     return text.replace(quoted, json.dumps(f'"{bundle.root}/{FINDER}"')[1:-1]) + "\n"
+
+
+def _server(spec: AgentSpec, launch: Launch) -> Any:
+    return fill(spec.mcp.entry, {"command": launch.command, "args": launch.args, "env": {}}) if spec.mcp else {}
 
 
 def _hooks(spec: AgentSpec, bundle: BundleSpec, launch: Launch) -> dict[str, Any]:

@@ -24,11 +24,15 @@ def file_text(file: PluginFile, spec: AgentSpec, launch: Launch) -> str:
     return script_text(file.source, json.dumps(command, ensure_ascii=False)) if file.source else file.text
 
 
-def script_text(source: str, command: str) -> str:
-    """Return a script of `hook_scripts/` with what all share in it; `command` is an expression of JavaScript."""
+def script_text(source: str, command: str, server: str = "undefined") -> str:
+    """Return a script of `hook_scripts/` with what all share in it.
+
+    `command` and `server` are expressions of JavaScript: the hook's command, and the MCP server's entry for a plugin
+    that has to bring it along.
+    """
     text = (scripts_dir() / source).read_text(encoding="utf-8")
     text = text.replace("@STREAM@", (scripts_dir() / "stream.js").read_text(encoding="utf-8").rstrip("\n"))
-    return text.replace("@COMMAND@", command)
+    return text.replace("@COMMAND@", command).replace("@SERVER@", server)
 
 
 def is_ours(text: str) -> bool:
