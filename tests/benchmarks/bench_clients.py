@@ -10,6 +10,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -36,20 +37,21 @@ def main() -> None:
             places["with"].setup(client)
             for place in places.values():  # the first start of a client sets itself up
                 gaps(place, client, 1)
-            pairs = [(gaps(places["without"], client, args.calls), gaps(places["with"], client, args.calls)) for _ in range(args.pairs)]  # fmt: skip
+            pairs = []
+            for _ in range(args.pairs):
+                pairs.append([gaps(places[name], client, args.calls) for name in ("without", "with")])
         bare = statistics.median(gap for one, _ in pairs for gap in one)
         ours = statistics.median(gap for _, one in pairs for gap in one)
         added = statistics.median(statistics.median(two) - statistics.median(one) for one, two in pairs)
-        print(
-            f"{client:10} {1000 * bare:6.1f} ms without, {1000 * ours:6.1f} ms with; added {1000 * added:+.1f} ms per call"
-        )
+        without, told = f"{1000 * bare:6.1f} ms without", f"{1000 * ours:6.1f} ms with"
+        print(f"{client:10} {without}, {told}; added {1000 * added:+.1f} ms per call", flush=True)
 
 
 def gaps(place: Place, client: str, calls: int) -> list[float]:
     """Run a session of so many commands; returns the seconds from each request that offers tools to the next."""
     run = place.run(client, [*(shell_turn("true") for _ in range(calls)), {"text": "done"}], "Do nothing")
-    times = [request["time"] for request in run.requests if request.get("offered_tools")]
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    times = [request["t"] for request in run.requests if request.get("offered_tools")]
+    return [after - before for before, after in pairwise(times)]
 
 
 if __name__ == "__main__":
