@@ -289,6 +289,22 @@ UNSAFE = {
         (".gemini/config/hooks.json", '{"mine": {}} // c'),
         (".gemini/config/mcp_config.json", '{"mcpServers": {},}'),
     ],
+    "gemini": [
+        (".gemini/settings.json", '{\n  // mine\n  "mcpServers": {'),
+        (".gemini/settings.json", '{"mcpServers": {"aimemory": "x"}}'),
+        (".gemini/settings.json", '{"hooks": {"AfterTool": {"command": "x"}}}'),
+    ],
+    "qwen": [
+        (".qwen/settings.json", '{\n  // mine\n  "mcpServers": {'),
+        (".qwen/settings.json", '{"mcpServers": []}'),
+        (".qwen/settings.json", '{"hooks": {"PostToolUse": {"command": "x"}}}'),
+    ],
+    "copilot": [
+        (".copilot/hooks/ai-memory.json", '{"version": 1, "hooks": []}'),
+        (".copilot/hooks/ai-memory.json", '{"version": 1, "hooks": {} // mine\n}'),
+        (".copilot/mcp-config.json", '{"mcpServers": {"aimemory": "x"}}'),
+        (".copilot/mcp-config.json", '{"mcpServers": {'),
+    ],
     "claude-desktop": [(".config/Claude/claude_desktop_config.json", '{"mcpServers": {"a": }}')],
     "vscode": [(".config/Code/User/mcp.json", '{"servers": {}} }'), (".config/Code/User/mcp.json", '{"servers": 1}')],
     "zed": [(".config/zed/settings.json", '// mine\n{"context_servers": [}')],
