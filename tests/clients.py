@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -84,6 +85,14 @@ class Run:
     said: str
     left_running: list[Any]
     requests: list[dict[str, Any]]
+    complained: str = ""
+
+    def complaints(self) -> set[str]:
+        """Return what the client found wrong with settings, hooks, plugins or servers, without numbers and places."""
+        bad = re.compile(r"invalid|error|fail|warn|unknown|unrecogni[sz]ed|not valid|refus|ignor", re.I)
+        about = re.compile(r"hook|mcp|plugin|extension|setting|config|memory", re.I)
+        lines = (line for line in self.complained.splitlines() if bad.search(line) and about.search(line))
+        return {re.sub(r"/\S+|[0-9a-f-]{6,}|\d+", "…", line) for line in lines}
 
     def told(self, words: str) -> bool:
         """Tell whether the model was sent these words."""
@@ -174,7 +183,8 @@ class Place:
         requests = [json.loads(path.read_text()) for path in sorted((out / "llm").glob("req_*.json"))]
         printed = (out / "stdout.txt").read_text(encoding="utf-8", errors="replace")
         said = [line for line in printed.splitlines() if not line.startswith("[")]  # without its log: ids, counts
-        return Run(result["rc"], "\n".join(said), result["left_running"], requests)
+        complained = (out / "stderr.txt").read_text(encoding="utf-8", errors="replace")
+        return Run(result["rc"], "\n".join(said), result["left_running"], requests, complained)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return the sessions, the oldest first."""

@@ -46,6 +46,7 @@ def test_every_event_becomes_one_observation_and_the_client_behaves_as_without_u
     run = place.run(client, work("quokka"), "Please do the quokka task")
 
     assert (run.status, run.said, run.left_running) == (plain.status, plain.said, [])
+    assert run.complaints() <= plain.complaints()
     (session,) = place.sessions()
     seen = place.observations(session)
     kinds = Counter(one["kind"] for one in seen)
