@@ -113,6 +113,54 @@ def test_an_empty_home_is_empty_again_after_uninstall(home):
     assert load_installed(home.memory).files == {}
 
 
+@pytest.mark.parametrize("name", sorted(all_specs()))
+def test_every_agent_has_golden_cases_of_no_empty_and_rich_settings(name):
+    cases = [GOLDEN / case for case in golden_cases() if case.split(".")[0] == name]
+    before = [(case / "before").read_bytes().strip() if (case / "before").exists() else None for case in cases]
+
+    assert None in before
+    assert {b"", b"{}"} & set(before) or any(b"{}" in text for text in before if text)
+    assert any(text and len(text) > 20 for text in before)
+
+
+@pytest.mark.parametrize("level", ["user", "project"])
+@pytest.mark.parametrize("name", sorted(all_specs()))
+def test_every_agent_comes_into_an_empty_home_and_leaves_it_empty(home, name, level):
+    target = Target(home.user, project=home.user / "p" if level == "project" else None)
+    (home.user / "p").mkdir()
+    before = home.tree()
+
+    home.install(name, target=target)
+    wired_tree = home.tree()
+    assert not home.plan(name, target=target).changes
+    home.uninstall(name, target=target)
+
+    assert home.tree() == before
+    assert wired_tree != before or (level == "project" and not settings_path(find_spec(name), "mcp", target))
+
+
+BROKEN_TEXT = {"json": "{", "jsonc": "{", "json5": "{", "toml": "a = [", "yaml": "a: [1"}
+
+
+@pytest.mark.parametrize("name", sorted(all_specs()))
+def test_broken_settings_of_every_agent_stay_as_they_are(home, name):
+    spec = find_spec(name)
+    broken = {}
+    for part, place in (("mcp", spec.mcp), ("hooks", spec.hooks)):
+        if place is not None:
+            path = settings_path(spec, part, home.target)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(BROKEN_TEXT[place.format])
+            broken[path] = path.read_bytes()
+
+    planned = home.plan(name)
+    apply(planned, home.memory, NOW)
+
+    assert len(planned.errors) == len(broken)
+    assert all(any(str(path) in str(error) for error in planned.errors) for path in broken)
+    assert {path: path.read_bytes() for path in broken} == broken
+
+
 def test_wiring_is_reported_per_part(home):
     assert home.state("codex") == ("missing", "missing")
     home.install("codex", parts=("mcp",))
