@@ -1,7 +1,8 @@
 """Ready plugins, in the formats that agents install by themselves: what an agent's description says, as files.
 
 A plugin brings no program of ours. What its hooks run is `memory.sh` beside it, which finds the installed one; so
-nothing in it depends on a machine, and the bundles can lie in the repository (`agent_configs/<agent>/bundle/`).
+nothing in it depends on a machine, and those that agents fetch from a repository lie in this one
+(`agent_configs/<agent>/bundle/`).
 """
 
 from __future__ import annotations
