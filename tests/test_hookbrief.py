@@ -163,6 +163,16 @@ def test_of_an_agent_that_tells_of_no_prompts_work_may_have_taken_it(busy, event
     assert ("Handoff" in start(busy)[0]) is offers
 
 
+def test_of_an_agent_that_tells_of_every_call_of_the_model_the_first_is_the_start(hook):
+    told = {"conversationId": "a1", "workspacePaths": [str(hook.project)]}
+    assert hook.emit({**told, "invocationNum": 1}, "antigravity", "PreInvocation", quiet=False) == ""
+    assert hook.entries() == []
+
+    said = json.loads(hook.emit({**told, "invocationNum": 0}, "antigravity", "PreInvocation", quiet=False))
+    assert "Make the parser accept tabs" in said["injectSteps"][0]["ephemeralMessage"]
+    assert [entry["event"] for entry in hook.entries()] == ["PreInvocation", "handoff-offered"]
+
+
 def runs(hook, name, agent="cursor"):
     """Start another run of a session of an agent that tells of a start at each of them; returns what it is told."""
     payload = {"conversation_id": name, "workspace_roots": [str(hook.project)], "cursor_version": "1"}
