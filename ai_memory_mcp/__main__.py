@@ -14,6 +14,9 @@ def main() -> int:
         from ai_memory_mcp.emit import main as emit_main
 
         return emit_main(sys.argv[2:])
+    import gc
+
+    gc.disable()  # imports make no garbage, and looking for it takes a tenth of a cold command; see cli/main.py
     from ai_memory_mcp.cli.main import main as cli_main
 
     return cli_main(sys.argv[1:])

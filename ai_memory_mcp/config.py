@@ -27,7 +27,7 @@ PREFIX = "AI_MEMORY_"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class CaptureConfig(_Section):
@@ -90,6 +90,28 @@ class BriefConfig(_Section):
     )
 
 
+SEARCH_PARTS = (
+    *("adjacent", "near", "cover", "inside", "context", "speaker", "time"),
+    *("authority", "dates", "links", "feedback", "typos"),
+)
+
+
+class SearchConfig(_Section):
+    """How search ranks."""
+
+    without: tuple[str, ...] = Field(
+        default=(), description=f"Parts of the ranking to switch off: {', '.join(SEARCH_PARTS)}."
+    )
+
+    @field_validator("without")
+    @classmethod
+    def _known(cls, parts: tuple[str, ...]) -> tuple[str, ...]:
+        for part in parts:
+            if part not in SEARCH_PARTS:
+                raise ValueError(f"'{part}' is no part of the ranking; known are {', '.join(SEARCH_PARTS)}")
+        return parts
+
+
 class Config(_Section):
     """All settings, checked. The README explains every key."""
 
@@ -98,6 +120,7 @@ class Config(_Section):
     session: SessionConfig = SessionConfig()
     handoff: HandoffConfig = HandoffConfig()
     brief: BriefConfig = BriefConfig()
+    search: SearchConfig = SearchConfig()
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,8 @@ class Ledger:
         self.db = db
         self._rows: dict[str, SessionRow | None] = {}
         self._changed: set[str] = set()
+        self._heard: set[str] = set()  # terms, for the vocabulary
+        self._last_number: int | None = None  # of a session
         self._natives: dict[tuple[str, str], dict[str, None]] = {}  # ids of our sessions by the agent's own id
 
     def session(self, session_id: str) -> SessionRow | None:
@@ -48,7 +50,10 @@ class Ledger:
         return [row for row in known.values() if row and pid and (row.agent, row.pid) == (agent, pid) and not row.over]
 
     def keep(self, row: SessionRow) -> None:
-        """Note a changed session."""
+        """Note a changed session; a new one gets its number."""
+        if not row.number:
+            self._last_number = 1 + (rows.last_number(self.db) if self._last_number is None else self._last_number)
+            row = row.model_copy(update={"number": self._last_number})
         self._rows[row.id] = row
         self._changed.add(row.id)
         natives = self._natives.get((row.agent, row.native_id))
@@ -56,12 +61,14 @@ class Ledger:
             natives[row.id] = None
 
     def flush(self) -> None:
-        """Write the changed sessions."""
+        """Write the changed sessions and the words that were new."""
         for session_id in sorted(self._changed):
             row = self._rows[session_id]
             if row:
                 rows.put_session(self.db, row)
         self._changed.clear()
+        rows.learn(self.db, self._heard)
+        self._heard.clear()
 
     def apply(self, record: dict[str, Any]) -> None:
         """Apply one record of the journal; a record that was applied before changes nothing."""
@@ -111,5 +118,5 @@ class Ledger:
         if row is None:
             return
         real = is_real_prompt(observation)
-        if rows.put_observation(self.db, row.project, observation, seq=row.observations, real=real):
+        if rows.put_observation(self.db, row, observation, real=real, heard=self._heard):
             self.keep(sessions.fold(row, observation))

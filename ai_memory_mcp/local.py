@@ -78,7 +78,7 @@ class LocalMemory:
         resolved = self._fresh(scope)
         with self.res.index.read() as db:
             projects = self._reach(rows.projects(db), resolved, everywhere=query.everywhere)
-            return recall.answer(db, projects, query, resolved.project)
+            return recall.answer(db, projects, query, resolved, self.res.config.search.without)
 
     def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
         """Read a page, a session or a handoff of the project; by id (none named) of any that has it."""

@@ -47,7 +47,7 @@ HandoffState = Literal["open", "offered", "accepted", "closed", "superseded", "e
 class Value(BaseModel):
     """Base of all values: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # most commands use few of them
 
 
 class Event(Value):
@@ -59,7 +59,7 @@ class Event(Value):
     `offered` is the id of the handoff that the brief of this session start showed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     v: int = 1
     id: str
@@ -92,7 +92,7 @@ class Observation(Value):
     `pid` is the agent's process, said where it differs from the observation before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     id: str
     session: str
@@ -274,6 +274,7 @@ class Answer(Value):
     query: str
     project: str | None
     hits: tuple[Hit, ...]
+    resolved_by: str = ""
     searched: str = ""
     hint: str = ""
 

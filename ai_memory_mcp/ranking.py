@@ -1,96 +1,81 @@
-"""Words of texts and questions: pure functions that index and search share, so that both see the same terms.
-
-FTS5's `unicode61` already splits snake_case, paths and dotted names. What it misses is added as extra terms: the
-parts of camelCase and of letter-digit names, and pairs of neighbouring characters of Chinese, Japanese and Korean.
-"""
+"""Questions: what is asked for, taken apart; and the shape of an answer (snippets, budgets). Pure functions."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from itertools import islice, pairwise
 from typing import get_args
 
 from ai_memory_mcp.model import EventKind, PageKind
+from ai_memory_mcp.terms import ASKING_WORDS, CJK_RUN, terms, words
 
-STOP_WORDS = frozenset(
-    """
-    a about after all also an and any are as at be because been but by can could did do does doing done for from get
-    got had has have having he her here him his how i if in into is it its just let me more most my no not of off on
-    once only or other our out over own same she should so some such than that the their them then there these they
-    this those through to too under until up us very was we were what when where which while who whom why will with
-    would you your
-    """.split()
-)
-_CJK = (
-    "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-)
-_CJK_RUN = re.compile(f"[{_CJK}]+")
-_CJK_WORD = re.compile(rf"[\w{_CJK}]+")
-_WORD = re.compile(r"\w+", re.UNICODE)
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
-_MIXED = re.compile(r"[a-z][A-Z]|[A-Za-z]\d|\d[A-Za-z]|[A-Z]{2}[a-z]")
-_CLASSES = bytes(  # of ASCII characters: a, A, 0 or a space
-    97 if 97 <= char <= 122 else 65 if 65 <= char <= 90 else 48 if 48 <= char <= 57 else 32 for char in range(256)
-)
-_JOINTS = (b"aA", b"a0", b"A0", b"0a", b"0A", b"AAa")  # what _MIXED finds, once letters and digits are told as classes
 _FILTER = re.compile(r"(?:^|(?<=\s))(kind|agent|before|after|path):(\"[^\"]+\"|\S+)")
-_PHRASE = re.compile(r'"([^"]+)"')
+_PHRASE = re.compile(r'(?:^|(?<=\s))"([^"]+)"(?=[\s.,;:?!]|$)')  # not the quotes of pasted code: {"key": 1}
+_WORD = re.compile(r"\w+")
+_WHEN = re.compile(
+    r"\s*(?:when|how long|(?:in |on |at |since )?(?:what|which) (?:date|day|month|year|time|week))\b", re.I
+)
+_LATELY = re.compile(
+    r"\b(?:latest|newest|most recent|recently|lately|last time|just now|today|yesterday|up to date)\b", re.I
+)
+_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_DAY = re.compile(
+    rf"\b(?:(\d{{4}})-(\d\d)(?:-(\d\d))?|{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}})"
+    rf"|(\d{{1,2}})(?:st|nd|rd|th)?(?: of)? {_MONTH},? (\d{{4}})|{_MONTH},? (\d{{4}}))\b",
+    re.IGNORECASE,
+)
 OBSERVATIONS = ("observation", "observations")  # how a question asks for observations of any kind
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 PAGE_KINDS: tuple[str, ...] = get_args(PageKind)
-MAX_PAIRS = 12  # pairs of words that count more where they stand together; each costs as much as two words
-NEAR = 2  # words between the two of a pair
 MAX_TERMS = 40  # of a question: what is longer is a pasted text, whose first words say enough
+NEAR_IN_QUESTION = 3  # words of a question so near each other are looked for near each other
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question taken apart. `terms` are alternatives, `pairs` of them stood together, `phrases` are all required;
-    filters narrow."""
+    """A question taken apart. `terms` are alternatives, `phrases` (runs of terms) are all required; filters narrow.
+
+    `adjacent` are pairs of terms that follow each other in the question, `near` those that stand a few words apart.
+    A term that ends with `*` is one CJK character and means every pair that begins with it. `loose` are quoted texts
+    of stop words alone or with them: the index cannot tell them, the text can. `since`..`until` is a time named
+    in the question; `asks_when` and `lately` say that it asks for a time, or for what is new.
+    """
 
     terms: tuple[str, ...]
-    phrases: tuple[str, ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
+    words: tuple[str, ...] = ()
+    adjacent: tuple[tuple[str, str], ...] = ()
+    near: tuple[tuple[str, str], ...] = ()
+    phrases: tuple[tuple[str, ...], ...] = ()
+    loose: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
     agent: str = ""
     path: str = ""
     before: datetime | None = None
     after: datetime | None = None
+    asks_when: bool = False
+    lately: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether anything but words limits what is found."""
+        return bool(self.agent or self.path or self.before or self.after or self.kinds)
 
-def extra_terms(text: str) -> str:
-    """Return the terms that the tokenizer would miss, space separated: parts of mixed names, CJK pairs."""
-    found: list[str] = []
-    for name in _mixed_names(text):
-        found += [part.lower() for part in _PARTS.findall(name) if part != name]
-    for word in _cjk_words(text):
-        found += _CJK_RUN.sub(" ", word).lower().split()
-        for run in _CJK_RUN.findall(word):
-            found += [*pairs(run), run[-1]]  # with the last one, each character begins a term: see `_term`
-    return " ".join(dict.fromkeys(found))
-
-
-def _mixed_names(text: str) -> list[str]:
-    """Return the words with parts. Most texts have none, and a glance at the bytes tells that in no time."""
-    if text.isascii():
-        classes = text.encode().translate(_CLASSES)
-        if not any(joint in classes for joint in _JOINTS):
-            return []
-    return [word for word in dict.fromkeys(_WORD.findall(text)) if 3 <= len(word) <= 80 and _MIXED.search(word)]
-
-
-def _cjk_words(text: str) -> list[str]:
-    if text.isascii() or not _CJK_RUN.search(text):
-        return []
-    return [word for word in _CJK_WORD.findall(text) if _CJK_RUN.search(word)]
-
-
-def pairs(run: str) -> list[str]:
-    """Return the overlapping pairs of a run of CJK characters (a single one stays itself)."""
-    return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
+    def respelt(self, meant: Mapping[str, str]) -> Question:
+        """Return the question with other words for some of its terms."""
+        other = {term: terms(word)[-1] for term, word in meant.items()}
+        return replace(
+            self,
+            terms=tuple(dict.fromkeys(other.get(term, term) for term in self.terms)),
+            words=tuple(dict.fromkeys((*self.words, *meant.values()))),
+            adjacent=tuple((other.get(one, one), other.get(two, two)) for one, two in self.adjacent),
+            near=tuple((other.get(one, one), other.get(two, two)) for one, two in self.near),
+        )
 
 
 def kind_named(name: str) -> str:
@@ -117,52 +102,60 @@ def take_apart(text: str) -> Question:
         return " "
 
     rest = _FILTER.sub(take, text)
-    words = _words(rest)
+    quoted = _PHRASE.findall(rest)
+    phrases = dict.fromkeys(tuple(found) for one in quoted if (found := _stars(terms(one))))
+    asked = _asked(rest)
+    named = _time_named(rest)
     return Question(
-        terms=tuple(dict.fromkeys(term for group in words for term in group))[:MAX_TERMS],
-        phrases=tuple(dict.fromkeys(part for quoted in _PHRASE.findall(rest) for part in _phrase(quoted)))[:16],
-        pairs=tuple((one[0], other[0]) for one, other in pairwise(words))[:MAX_PAIRS],
+        terms=tuple(dict.fromkeys(asked))[:MAX_TERMS],
+        words=tuple(word for word in dict.fromkeys(words(rest)) if word not in ASKING_WORDS)[:MAX_TERMS],
+        adjacent=tuple(dict.fromkeys(pairwise(asked[:MAX_TERMS]))),
+        near=_near(asked[:MAX_TERMS]),
+        phrases=tuple(phrases)[:16],
+        loose=tuple(one for one in quoted if len(_WORD.findall(one)) > len(words(one)))[:16],
         kinds=tuple(kind_named(kind) for kind in given.get("kind", ())),
         agent=given.get("agent", [""])[-1],
         path=given.get("path", [""])[-1],
         before=_date(given.get("before", [""])[-1]),
         after=_date(given.get("after", [""])[-1]),
+        asks_when=bool(_WHEN.match(rest)),
+        lately=bool(_LATELY.search(rest)),
+        since=named[0] if named else None,
+        until=named[1] if named else None,
     )
 
 
-def match_expression(question: Question, scopes: Sequence[str]) -> str:
-    """Return an FTS5 MATCH expression; every word is quoted, so nothing typed can be syntax. '' for no words.
+def match_expression(
+    required: Sequence[Sequence[str]], term: str, columns: str, scopes: Sequence[Sequence[str]]
+) -> str:
+    """Return an FTS5 MATCH expression for one term ('' for none) and the required phrases, in columns like `{title}`.
 
-    `scopes` are the tokens of the projects to look in (none: all).
+    Every word is quoted, so nothing typed can be syntax. `scopes` are groups of scope tokens: one of each group.
     """
-    required = [_term(phrase) for phrase in question.phrases]
-    optional = [_term(term) for term in question.terms]
-    optional += [f"NEAR({_term(one)} {_term(other)}, {NEAR})" for one, other in question.pairs]
-    if not required and not optional:
-        return ""
-    wanted = " AND ".join([*required, f"({' OR '.join([*required, *optional])})"])
-    within = "scope:(" + " OR ".join(f'"{scope}"' for scope in scopes) + ") AND " if scopes else ""
-    return f"{within}{{title body terms}}:({wanted})"
+    wanted = [" + ".join(_quoted(one) for one in phrase) for phrase in required]
+    wanted += [_quoted(term)] if term else []
+    within = [f"scope : ({' OR '.join(_quoted(token) for token in group)})" for group in scopes]
+    return " AND ".join([f"{columns} : ({' AND '.join(wanted)})", *within])
 
 
-def scope_token(project: str) -> str:
-    """Return the token that stands for a project in the full-text index."""
-    return "p" + project.replace("-", "")
+def scope_token(letter: str, name: str) -> str:
+    """Return the token for a project (p), kind (k) or agent (a) in the scope column of the full-text index."""
+    return letter + "".join(char for char in name.lower() if char.isalnum())
 
 
-def snippet(text: str, title: str, terms: tuple[str, ...], width: int = 320) -> str:
-    """Return the stretch of `text` (about `width` characters) that holds most of the terms, on one line.
+def snippet(text: str, title: str, wanted: Sequence[str], width: int = 320) -> str:
+    """Return the stretch of `text` (about `width` characters) that holds most of the wanted words, on one line.
 
     The title is shown beside it, so where the text begins with it, that is no evidence unless there is none else.
     """
     flat = " ".join(text.split())
     beginning = " ".join(title.rstrip("…").split())
     rest = flat.lstrip("# ").removeprefix(beginning).lstrip(" .…") if beginning else flat
-    if _spots(rest, terms) or (rest and not _spots(flat, terms)):
+    if _spots(rest, wanted) or (rest and not _spots(flat, wanted)):
         flat = rest
     if len(flat) <= width:
         return flat
-    spots = _spots(flat, terms)
+    spots = _spots(flat, wanted)
     best = max(
         spots, key=lambda spot: len({t for at, t in spots if spot[0] <= at < spot[0] + width * 3 // 4}), default=(0, "")
     )
@@ -174,7 +167,7 @@ def snippet(text: str, title: str, terms: tuple[str, ...], width: int = 320) -> 
 
 def tokens(text: str) -> int:
     """Return the price of a text in tokens, at four characters each (CJK: one each)."""
-    return (len(text) + 3 * sum(len(run) for run in _CJK_RUN.findall(text)) + 3) // 4
+    return (len(text) + 3 * sum(len(run) for run in CJK_RUN.findall(text)) + 3) // 4
 
 
 def clip(text: str, budget: int) -> str:
@@ -188,40 +181,59 @@ def clip(text: str, budget: int) -> str:
     return text[:short].rstrip() + "…" if short else ""
 
 
-def _spots(text: str, terms: Sequence[str]) -> list[tuple[int, str]]:
-    """Return where (stems of) the terms stand in a text, the first 200."""
-    stems = sorted({term[: max(4, len(term) - 3)] for term in terms}, key=len, reverse=True)
+def _spots(text: str, wanted: Sequence[str]) -> list[tuple[int, str]]:
+    """Return where (stems of) the words stand in a text, the first 200."""
+    stems = sorted({word.rstrip("*")[: max(4, len(word) - 3)] for word in wanted}, key=len, reverse=True)
     if not stems:
         return []
     pattern = "|".join(
-        re.escape(stem) if len(stem) > 3 or _CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in stems
+        re.escape(stem) if len(stem) > 3 or CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in stems
     )
     return [(found.start(), found.group()) for found in islice(re.finditer(pattern, text.lower()), 200)]
 
 
-def _words(text: str) -> list[list[str]]:
-    """Return the telling words of a text in their order, each with its parts; all words where none is telling."""
-    groups = [group for word in _WORD.findall(text) for group in _word(word)]
-    return [kept for group in groups if (kept := [term for term in group if term not in STOP_WORDS])] or groups
+def _asked(text: str) -> list[str]:
+    """Return the telling terms of a question in their order; all of them where none is telling."""
+    told = terms(" ".join(word for word in text.split() if word.lower().strip("?,.:;!'") not in ASKING_WORDS))
+    return _stars(told or terms(text))
 
 
-def _word(word: str) -> Iterator[list[str]]:
-    for run in _CJK_RUN.findall(word):
-        for pair in pairs(run):
-            yield [pair]
-    for plain in _CJK_RUN.sub(" ", word).replace("_", " ").split():
-        yield [plain.lower(), *(part.lower() for part in _PARTS.findall(plain) if len(part) > 1)]
+def _stars(found: list[str]) -> list[str]:
+    """Mark single CJK characters: such a one stands for every pair that begins with it."""
+    return [f"{term}*" if len(term) == 1 and CJK_RUN.match(term) else term for term in found]
 
 
-def _phrase(quoted: str) -> list[str]:
-    """Return what a quoted text requires: its words together, its CJK characters as pairs."""
-    plain = " ".join(_WORD.findall(_CJK_RUN.sub(" ", quoted)))
-    return [*([plain] if plain else []), *(pair for run in _CJK_RUN.findall(quoted) for pair in pairs(run))]
+def _near(asked: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    found = dict.fromkeys(
+        (min(one, other), max(one, other))
+        for place, one in enumerate(asked)
+        for other in asked[place + 1 : place + 1 + NEAR_IN_QUESTION]
+        if one != other
+    )
+    return tuple(found)
 
 
-def _term(term: str) -> str:
-    """Quote a term for FTS5; a single CJK character stands for every pair that begins with it."""
-    return f'"{term}"*' if len(term) == 1 and _CJK_RUN.match(term) else f'"{term}"'
+def _quoted(term: str) -> str:
+    """Quote a term for FTS5."""
+    return f'"{term[:-1]}"*' if term.endswith("*") else f'"{term}"'
+
+
+def _time_named(text: str) -> tuple[datetime, datetime] | None:
+    """Return the day or month that a question names with its year, as [from, until)."""
+    found = _DAY.search(text)
+    if not found:
+        return None
+    year, month, day, month2, day2, year2, day3, month3, year3, month4, year4 = found.groups()
+    name = month2 or month3 or month4
+    number = int(month) if month else next(n for n, one in enumerate(_MONTHS, 1) if one.startswith(name.lower()))
+    the_day = day or day2 or day3
+    try:
+        first = datetime(int(year or year2 or year3 or year4), number, int(the_day or 1), tzinfo=timezone.utc)
+    except ValueError:
+        return None
+    if the_day:
+        return first, first + timedelta(days=1)
+    return first, (first + timedelta(days=32)).replace(day=1)
 
 
 def _date(value: str) -> datetime | None:

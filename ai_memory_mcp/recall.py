@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from ai_memory_mcp import markdown, pages
@@ -15,60 +15,128 @@ from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.index.search import Db, Match
-from ai_memory_mcp.model import Answer, Document, Hit, Page, Project, Query
+from ai_memory_mcp.model import Answer, Document, Hit, Page, Project, Query, Resolved
 from ai_memory_mcp.ranking import PAGE_KINDS, Question, clip, kind_named, snippet, take_apart, tokens
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.terms import terms
 
-AUTHORITY = {"rule": 1.25, "decision": 1.2, "gotcha": 1.2, "procedure": 1.2, "concept": 1.1, "handoff": 0.8}
-HIDDEN = ("index", "project")
+# A decision or a rule says what holds; a session says what happened. Close calls go to what holds.
+AUTHORITY = {"rule": 1.15, "decision": 1.1, "gotcha": 1.1, "procedure": 1.1, "concept": 1.05, "handoff": 0.8}
+HIDDEN = ("index", "project", "lint")
 SUPERSEDED = 0.3  # a superseded page stays findable, but below what is current
-FEW = 3  # with fewer page hits than this, observations are asked as well
+LINKED = 0.1  # the share of a linking page's score that a page gets whose words match too
+LINKING = 10  # pages whose links count
+NAMED_TIME = 0.2  # from the time that the question names
+LATELY = 0.3  # the newest of the hits, where the question asks for what is new; half of it 30 days before
+HALF_LIFE = 30 * 86_400_000  # ms
+BETTER = 0.25  # more of the question than any page has words for: then observations come first
 PER_SESSION = 3  # observations of one session among the hits, where they only fill up
 NAMED = 3  # projects that an answer names one by one
-FRAME = "00 hits in project  (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"  # round an answer's hits
+FRAME = (  # round an answer's hits
+    "00 hits in project  by repository (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"
+)
 SEPARATORS = 48  # characters of a hit beside its facts, title and snippet
+SNIPPETS = (320, 200, 120, 60)  # characters: shorter ones before fewer hits
 
 
-def answer(db: Db, projects: Sequence[Project], query: Query, here: Project | None) -> Answer:
-    """Rank pages and observations of the projects for a query; hits cost at most `max_tokens` when rendered."""
+def answer(
+    db: Db, projects: Sequence[Project], query: Query, resolved: Resolved, without: Sequence[str] = ()
+) -> Answer:
+    """Rank pages and observations of the projects for a query; hits cost at most `max_tokens` when rendered.
+
+    `without` names parts of the ranking that are switched off (config.SEARCH_PARTS).
+    """
     question = take_apart(query.text)
     told = [kind_named(kind) for kind in query.kinds]
     wanted = [kind for kind in told if kind] or ([] if query.kinds else list(question.kinds))
-    hits, searched = ([], []) if query.kinds and not wanted else _look(db, projects, question, wanted, query.limit)
-    hint = "" if hits else _hint(question, query, wanted)
-    if not hits and question.phrases:
-        hits, searched = _look(db, projects, replace(question, phrases=()), wanted, query.limit)
-        hint = "nothing has the quoted words together; these hits have some of them" if hits else hint
+    look = Look(db, {project.id: project.name for project in projects}, wanted, query.limit, tuple(without))
+    hint = ""
+    hits: list[Hit] = []
+    if not query.kinds or wanted:
+        hits = _look(look, question)
+        respelt, said = _respelt(look, question)
+        if said:
+            hits, hint = _look(look, respelt), said
+        if not hits and (question.phrases or question.loose):
+            hits = _look(look, replace(question, phrases=(), loose=()))
+            hint = "nothing has the quoted words together; these hits have some of them" if hits else hint
+    if not hits:
+        hint = _hint(look, question, query)
     names = sorted({project.name for project in projects})
     where = ", ".join(names) if 0 < len(names) <= NAMED else f"{len(names)} projects" if names else "no project"
-    looked = f"{' and '.join(searched) or 'pages'} of {where}" if names else "an empty memory"
-    name = here.name if here else None
+    looked = f"{' and '.join(look.searched) or 'pages'} of {where}" if names else "an empty memory"
+    name = resolved.project.name if resolved.project else None
     kept = _within(hits, query.max_tokens - tokens(FRAME + looked + (name or "") + hint), name)
     if hits and not kept:
         hint = "there are hits, but not one fits; ask with a larger max_tokens"
-    return Answer(query=query.text, project=name, hits=tuple(kept), searched=looked, hint=hint)
+    return Answer(query=query.text, project=name, resolved_by=resolved.by, hits=tuple(kept), searched=looked, hint=hint)
 
 
-def _look(
-    db: Db, projects: Sequence[Project], question: Question, wanted: Sequence[str], limit: int
-) -> tuple[list[Hit], list[str]]:
-    """Return hits, pages before observations, and the words for where was looked."""
-    names = {project.id: project.name for project in projects}
-    page_kinds = [kind for kind in wanted if kind in PAGE_KINDS]
-    other_kinds = [kind for kind in wanted if kind not in PAGE_KINDS]
+@dataclass
+class Look:
+    """One search: where, for which kinds, how many; and which tables were asked."""
+
+    db: Db
+    names: dict[str, str]  # of the projects, by id
+    wanted: list[str]
+    limit: int
+    without: tuple[str, ...]
+    searched: list[str] = field(default_factory=list)
+    known: set[str] = field(default_factory=set)  # the terms of the question that any row has
+
+    @property
+    def ids(self) -> list[str]:
+        """The projects' ids."""
+        return list(self.names)
+
+
+def _look(look: Look, question: Question) -> list[Hit]:
+    """Return hits: pages, then observations where they were asked for, pages are few, or miss what is asked."""
+    page_kinds = [kind for kind in look.wanted if kind in PAGE_KINDS]
+    other_kinds = [kind for kind in look.wanted if kind not in PAGE_KINDS]
+    look.searched = []
     hits: list[Hit] = []
-    searched = []
-    if names and (page_kinds or not wanted):
-        found = search.pages(db, question, list(names), page_kinds, limit * 3, HIDDEN)
-        hits = _page_hits(found, question, names, limit)
-        searched.append("pages")
-    if names and (other_kinds or (not wanted and len(hits) < FEW)):
-        evidence = search.observations(db, question, list(names), other_kinds, limit * 4)
-        per_session = limit if other_kinds else PER_SESSION
-        lowest = min((hit.score for hit in hits), default=0.0)
-        hits += _observation_hits(db, evidence, question, names, below=lowest, per_session=per_session)
-        searched.append("observations")
-    return hits[:limit], searched
+    best = 0.0
+    if look.names and (page_kinds or not look.wanted):
+        found, known = search.pages(
+            look.db, question, look.ids, page_kinds, look.limit * 3, hidden=HIDDEN, without=look.without
+        )
+        look.known |= known
+        best = max((match.covered for match in found), default=0.0)
+        hits = _page_hits(look, found, question)
+        look.searched.append("pages")
+    if look.names and (other_kinds or (not look.wanted and (len(hits) < look.limit or best < 1 - BETTER))):
+        evidence, known = search.observations(
+            look.db, question, look.ids, other_kinds, look.limit * 4, without=look.without
+        )
+        look.known |= known
+        per_session = look.limit if other_kinds else PER_SESSION
+        seen = _observation_hits(look, evidence, question, per_session=per_session)
+        look.searched.append("observations")
+        better = [hit for hit, covered in seen if hits and covered >= best + BETTER]
+        others = [hit for hit, _ in seen if hit not in better]
+        hits = _stacked(better, hits, others)
+    return hits[: look.limit]
+
+
+def _stacked(*groups: Sequence[Hit]) -> list[Hit]:
+    """Return groups of hits one below the other, their scores made to fall: each group's best below the last one's."""
+    stacked: list[Hit] = []
+    for group in groups:
+        top = max((hit.score for hit in group), default=0.0)
+        ceiling = stacked[-1].score * 0.95 if stacked else top
+        scale = min(1.0, ceiling / top) if top > 0 else 1.0
+        stacked += [hit.model_copy(update={"score": round(hit.score * scale, 4)}) for hit in group]
+    return stacked
+
+
+def _respelt(look: Look, question: Question) -> tuple[Question, str]:
+    """Read words that nothing has as the nearest ones that something has, and say so."""
+    if "typos" in look.without or not look.names or all(term in look.known for term in question.terms):
+        return question, ""
+    asked = {own[-1]: word for word in question.words if (own := terms(word)) and own[-1] not in look.known}
+    meant = search.respell(look.db, asked, look.ids)
+    return question.respelt(meant), ", ".join(f"read '{word}' for '{asked[term]}'" for term, word in meant.items())
 
 
 def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
@@ -121,25 +189,66 @@ def read_session(res: Resources, row: SessionRow, project: Project, *, observati
     )
 
 
-def _page_hits(found: Sequence[Match], question: Question, names: dict[str, str], limit: int) -> list[Hit]:
-    """Return the best pages as hits: by words and authority, whatever is superseded below all that is current."""
-    ranked = sorted(
-        ((_superseded(match), -match.score * AUTHORITY.get(match.kind, 1.0), match.path, match) for match in found),
-        key=lambda one: one[:3],
-    )[:limit]
-    lowest = min((-score for old, score, _, _ in ranked if not old), default=float("inf"))
+def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[Hit]:
+    """Return the best pages as hits; whatever is superseded stands below all that is current."""
+    scores = {match.id: match.score for match in found}
+    reasons = {match.id: _reasons(match) for match in found}
+    if "authority" not in look.without:
+        for match in found:
+            if match.kind in AUTHORITY:
+                scores[match.id] *= AUTHORITY[match.kind]
+                reasons[match.id] += [f"{match.kind} counts more"] if AUTHORITY[match.kind] > 1 else []
+    if "links" not in look.without:
+        _add_links(look, found, scores, reasons)
+    if "dates" not in look.without:
+        _add_dates(found, question, scores, reasons)
+    ranked = sorted(found, key=lambda match: (_superseded(match), -scores[match.id], match.path, match.id))
+    ranked = ranked[: look.limit]
+    lowest = min((scores[match.id] for match in ranked if not _superseded(match)), default=float("inf"))
     hits = []
-    for old, score, _, match in ranked:
+    for match in ranked:
         page = Page.model_validate({**json.loads(match.record), "body": ""})
-        reasons = [f"words match ({match.score:.1f})"]
-        if AUTHORITY.get(match.kind, 1.0) > 1.0:
-            reasons.append(f"{match.kind} counts more")
-        if old:
-            reasons.append(f"superseded by {page.superseded_by or 'a newer page'}")
-        score = min(-score * SUPERSEDED, lowest) if old else -score
-        text = snippet(_without_path(match), page.title, question.terms)
-        hits.append(_hit(page, names.get(match.project, ""), text, score, ", ".join(reasons)))
+        score = scores[match.id]
+        if _superseded(match):
+            reasons[match.id].append(f"superseded by {page.superseded_by or 'a newer page'}")
+            score = min(score * SUPERSEDED, lowest)
+        text = snippet(match.text, page.title, question.words)
+        hits.append(_hit(page, look.names.get(match.project, ""), text, score, ", ".join(reasons[match.id])))
     return hits
+
+
+def _add_links(look: Look, found: Sequence[Match], scores: dict[str, float], reasons: dict[str, list[str]]) -> None:
+    """Let a page that a better one links to stand a little higher."""
+    best = sorted(found, key=lambda match: (-scores[match.id], match.path))
+    places = {(match.project, match.path): match for match in best}
+    before = dict(scores)
+    for match in best[:LINKING]:
+        for path in rows.linked_pages(look.db, match.project, match.path):
+            target = places.get((match.project, path))
+            if target and target.id != match.id and before[target.id] < before[match.id]:
+                scores[target.id] += LINKED * before[match.id]
+                reasons[target.id].append(f"linked from {match.path}")
+
+
+def _add_dates(
+    found: Sequence[Match], question: Question, scores: dict[str, float], reasons: dict[str, list[str]]
+) -> None:
+    """Prefer what is from the time that the question names, or the newest where it asks for that."""
+    newest = max((match.at for match in found), default=0)
+    top = max(scores.values(), default=0.0)
+    for match in found:
+        if question.since and question.until:
+            if rows.millis(question.since) <= match.at < rows.millis(question.until):
+                scores[match.id] += NAMED_TIME * top
+                reasons[match.id].append("from that time")
+        elif question.lately:
+            scores[match.id] += LATELY * top * 0.5 ** ((newest - match.at) / HALF_LIFE)
+
+
+def _reasons(match: Match) -> list[str]:
+    """Say in a few words what a score is made of."""
+    told = {"adjacent": "words together", "cover": "title", "context": "beside what matches"}
+    return [f"{match.covered:.0%} of the words", *(told[part] for part in match.parts if part in told)]
 
 
 def _superseded(match: Match) -> bool:
@@ -147,43 +256,37 @@ def _superseded(match: Match) -> bool:
 
 
 def _observation_hits(
-    db: Db,
-    found: Sequence[Match],
-    question: Question,
-    names: dict[str, str],
-    *,
-    below: float,
-    per_session: int,
-) -> list[Hit]:
-    """Return observations as hits, scored to stand below the pages; a few per session, the same text once."""
-    top = max((match.score for match in found), default=1.0) or 1.0
-    ceiling = below * 0.95 if below > 0 else top
+    look: Look, found: Sequence[Match], question: Question, *, per_session: int
+) -> list[tuple[Hit, float]]:
+    """Return observations as hits, each with the share of the question it has words for; the same text once."""
+    scores = {match.id: match.score for match in found}
+    reasons = {match.id: ["seen in a session", *_reasons(match)] for match in found}
+    if "dates" not in look.without:
+        _add_dates(found, question, scores, reasons)
     taken: dict[str, int] = {}
     seen: set[tuple[str, str, str]] = set()
     hits = []
-    for match in found:
-        row = rows.session(db, match.session)
-        agent = row.agent if row else ""
-        same = (match.session, match.title, match.body)
+    for match in sorted(found, key=lambda match: (-scores[match.id], -match.at, match.id)):
+        same = (match.session, match.title, match.text)
         if same in seen or taken.get(match.session, 0) >= per_session:
             continue
         taken[match.session] = taken.get(match.session, 0) + 1
         seen.add(same)
-        hits.append(
-            Hit(
-                id=match.id,
-                path=row.page if row and row.page else f"session:{match.session}",
-                title=match.title,
-                kind=match.kind,
-                project=names.get(match.project, ""),
-                snippet=snippet(match.body, match.title, question.terms),
-                score=round(match.score / top * ceiling, 4),
-                why="seen in a session",
-                agent=agent,
-                session=match.session,
-                date=datetime.fromtimestamp(match.at / 1000, timezone.utc),
-            )
+        row = rows.session(look.db, match.session)
+        hit = Hit(
+            id=match.id,
+            path=row.page if row and row.page else f"session:{match.session}",
+            title=match.title,
+            kind=match.kind,
+            project=look.names.get(match.project, ""),
+            snippet=snippet(match.text, match.title, question.words),
+            score=round(scores[match.id], 4),
+            why=", ".join(reasons[match.id]),
+            agent=row.agent if row else "",
+            session=match.session,
+            date=datetime.fromtimestamp(match.at / 1000, timezone.utc),
         )
+        hits.append((hit, match.covered))
     return hits
 
 
@@ -203,24 +306,26 @@ def _hit(page: Page, project: str, text: str, score: float, why: str) -> Hit:
     )
 
 
-def _without_path(match: Match) -> str:
-    """The indexed body ends with a line of tags and path, which is no evidence to show."""
-    return match.body.rpartition("\n")[0]
-
-
 def _within(hits: Sequence[Hit], budget: int, here: str | None) -> list[Hit]:
-    """Keep hits while they fit the budget of tokens; the first one is shortened rather than left out."""
+    """Keep hits within the budget of tokens: shorter snippets before fewer hits."""
+    for width in SNIPPETS:
+        short = [hit.model_copy(update={"snippet": _narrower(hit.snippet, width)}) for hit in hits]
+        if sum(_price(hit, here) for hit in short) <= budget:
+            return short
     kept: list[Hit] = []
-    for hit in hits:
-        price = _price(hit, here)
-        if price > budget and not kept:
+    for hit in short:
+        if _price(hit, here) > budget and not kept:
             hit = _shortened(hit, budget, here)
-            price = _price(hit, here)
-        if price > budget:
+        if _price(hit, here) > budget:
             break
         kept.append(hit)
-        budget -= price
+        budget -= _price(hit, here)
     return kept
+
+
+def _narrower(text: str, width: int) -> str:
+    """Cut a snippet to a width; its evidence stands near its beginning."""
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def _price(hit: Hit, here: str | None) -> int:
@@ -237,13 +342,17 @@ def _shortened(hit: Hit, budget: int, here: str | None) -> Hit:
     return hit
 
 
-def _hint(question: Question, query: Query, wanted: Sequence[str]) -> str:
-    if query.kinds and not wanted:
+def _hint(look: Look, question: Question, query: Query) -> str:
+    """Say what to try where nothing was found; with filters, what would be found without them."""
+    if query.kinds and not look.wanted:
         return f"there is no kind {', '.join(query.kinds)[:60]}; known are {', '.join(PAGE_KINDS)} and observations"
     if not question.terms and not question.phrases:
         return "the question has no words to look for"
-    if question.phrases:
+    if question.phrases or question.loose:
         return "quoted words must stand together; try without the quotes"
-    if wanted or question.agent or question.before or question.after or question.path:
-        return "try without the filters"
+    if look.wanted or question.narrowed:
+        free = replace(look, wanted=[], limit=NAMED)
+        near = _look(free, replace(question, kinds=(), agent="", path="", before=None, after=None))
+        missed = "; without the filters there are: " + ", ".join(hit.title[:60] for hit in near) if near else ""
+        return f"try without the filters{missed}"
     return "try other words, fewer words, or a search everywhere"

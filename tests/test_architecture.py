@@ -21,8 +21,8 @@ PACKAGE = ROOT / "ai_memory_mcp"
 LAYERS = (
     (
         "vocabulary",
-        """errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict
-        briefparts""",
+        """errors model memory place alive secretscan secretglance clipping redact markdown terms ranking scoring
+        passages prose shell verdict briefparts""",
     ),
     ("resources", "config project spool journal wiki index files processes agents.spec resources"),
     (

@@ -12,9 +12,11 @@ import pytest
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Index
+from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.model import Observation
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
+SESSION = SessionRow(id="s", number=1, agent="codex", native_id="s", project="p", started=AT, last=AT)
 
 
 @pytest.fixture
@@ -62,6 +64,8 @@ def test_another_version_is_refused(index: Index) -> None:
     assert not index.ready()
     with pytest.raises(StorageError, match="reindex"), index.read():
         pass
+    with pytest.raises(StorageError, match="version 77"), index.write():
+        pass
 
 
 def test_readers_see_the_state_before_a_running_write(index: Index) -> None:
@@ -81,8 +85,12 @@ def test_readers_cannot_write(index: Index) -> None:
 def test_an_observation_is_stored_once(index: Index) -> None:
     seen = Observation(id="a", session="s", at=AT, kind="user-prompt", text="hello", key="k")
     with index.write() as db:
-        assert rows.put_observation(db, "p", seen, seq=0, real=True)
-        assert not rows.put_observation(db, "p", seen.model_copy(update={"text": "other"}), seq=0, real=True)
+        heard: set[str] = set()
+        assert rows.put_observation(db, SESSION, seen, real=True, heard=heard)
+        assert heard == {"hello"}
+        again = seen.model_copy(update={"text": "other"})
+        assert not rows.put_observation(db, SESSION, again, real=True, heard=heard)
+        assert heard == {"hello"}
         assert rows.counts(db, "p").observations == 1
         assert rows.times_of_key(db, "s", "k") == [rows.millis(AT)]
 
@@ -92,7 +100,8 @@ def test_what_is_set_aside_counts_until_it_is_stored(index: Index) -> None:
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.is_aside(db, "a")
         assert rows.known_events(db, ["a"]) == set()
-        rows.put_observation(db, "p", Observation(id="a", session="s", at=AT, kind="stop"), seq=0, real=False)
+        stop = Observation(id="a", session="s", at=AT, kind="stop")
+        rows.put_observation(db, SESSION, stop, real=False, heard=set())
         rows.put_unstored(db, "a", "set_aside", "")
         assert rows.unstored_counts(db) == {}
         rows.put_unstored(db, "b", "set_aside", "")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import io
 import os
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        code = int(_command(args.run)(args))
+        command = _command(args.run)
+        gc.freeze()  # what was imported stays: no collection need look at it again
+        gc.enable()
+        code = int(command(args))
         sys.stdout.flush()  # not at exit, where a closed pipe could only be complained about
         return code
     except AiMemoryError as error:

@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ai_memory_mcp.agents.support import known_from
 from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, Project, Session, Status
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
@@ -68,6 +67,7 @@ def answer(found: Answer) -> None:
         _hit(hit)
     if not found.hits:
         out(f"nothing found in {safe(found.searched)}")
+    if found.hint:
         out(f"  {safe(found.hint)}")
 
 
@@ -173,6 +173,8 @@ def agents(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _supported(row: Mapping[str, Any]) -> list[str]:
+    from ai_memory_mcp.agents.support import known_from  # reading how agents are described takes 40 ms
+
     marks = ["yes" if row[name] else "no" for name in ("brief", "session_end", "pre_compact")]
     mcp = "yes" if row["mcp_place"] else "no"
     return [

@@ -6,18 +6,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 
+from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
 from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Session
-from ai_memory_mcp.ranking import extra_terms, scope_token
+from ai_memory_mcp.passages import passages
+from ai_memory_mcp.ranking import scope_token
+from ai_memory_mcp.terms import last_characters, spellings, terms
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
 TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
+SHORTEST, LONGEST = 5, 24  # letters of a word of the vocabulary
 _WORK = ("pre-tool", "post-tool", "tool-failure", "assistant-message", "stop")  # what only a prompt leads to
 
 
 class SessionRow(Session):
     """A session with what ingest has to know of it: is there something to settle, has an end been seen."""
 
+    number: int = 0  # in the order in which the index came to know them; see SEQ_BITS
     dirty: bool = False
     end_seen: bool = False
     begun: datetime | None = None  # when the agent last said that it started or resumed this session
@@ -29,7 +35,7 @@ class SessionRow(Session):
 
     def plain(self) -> Session:
         """Return the session as the world knows it."""
-        return Session.model_validate(self.model_dump(exclude={"dirty", "end_seen", "begun"}))
+        return Session.model_validate(self.model_dump(exclude={"number", "dirty", "end_seen", "begun"}))
 
 
 def millis(when: datetime) -> int:
@@ -76,13 +82,19 @@ def put_project(db: sqlite3.Connection, project: Project) -> None:
 def projects(db: sqlite3.Connection) -> list[Project]:
     """Return every project, by workspace and name."""
     rows = db.execute("SELECT record FROM projects ORDER BY workspace, name, id")
-    return [Project.model_validate_json(row["record"]) for row in rows]
+    return [_project(row["record"]) for row in rows]
 
 
 def project(db: sqlite3.Connection, project_id: str) -> Project | None:
     """Return one project."""
     row = db.execute("SELECT record FROM projects WHERE id = ?", (project_id,)).fetchone()
-    return Project.model_validate_json(row["record"]) if row else None
+    return _project(row["record"]) if row else None
+
+
+@lru_cache(maxsize=4096)
+def _project(record: str) -> Project:
+    """Every command reads all projects, some twice; values do not change, so one parse of a record serves all."""
+    return Project.model_validate_json(record)
 
 
 # --- sessions
@@ -91,19 +103,26 @@ def project(db: sqlite3.Connection, project_id: str) -> Project | None:
 def put_session(db: sqlite3.Connection, row: SessionRow) -> None:
     """Store a session."""
     db.execute(
-        "INSERT OR REPLACE INTO sessions (id, project, agent, native_id, state, last, dirty, record)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO sessions (id, number, project, agent, native_id, state, last,"
+        " observations, dirty, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             row.id,
+            row.number,
             row.project,
             row.agent,
             row.native_id,
             row.state,
             millis(row.last),
+            row.observations,
             int(row.dirty),
             row.model_dump_json(),
         ),
     )
+
+
+def last_number(db: sqlite3.Connection) -> int:
+    """Return the highest number of a session."""
+    return int(db.execute("SELECT coalesce(max(number), 0) FROM sessions").fetchone()[0])
 
 
 def session(db: sqlite3.Connection, session_id: str) -> SessionRow | None:
@@ -159,33 +178,66 @@ def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
 # --- observations
 
 
-def put_observation(db: sqlite3.Connection, project_id: str, observation: Observation, *, seq: int, real: bool) -> bool:
-    """Store an observation and its words; one with a known id is left as it is. Tells whether it was new.
+def put_observation(
+    db: sqlite3.Connection, row: SessionRow, observation: Observation, *, real: bool, heard: set[str]
+) -> bool:
+    """Store an observation of a session; its words are added to `heard`. One with a known id is left as it is.
 
-    `seq` is its number in the session: neighbours are told by it, since rows of sessions interleave.
+    It is numbered by how many the session had, so neighbours are one apart. Tells whether it was new.
     """
-    body = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
+    text = observation.text if not observation.output else f"{observation.text}\n{observation.output}"
+    if text and observation.title and not text.startswith(observation.title.rstrip("…")):
+        text = f"{observation.title}\n{text}"
+    found = terms(text)
     done = db.execute(
-        "INSERT OR IGNORE INTO observations (id, session, project, seq, at, kind, real, key, title, body, terms, scope)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO observations (rowid, id, session, project, at, kind, real, key, title, text, body, length, scope)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         (
+            row.number << SEQ_BITS | row.observations,
             observation.id,
-            observation.session,
-            project_id,
-            seq,
+            row.id,
+            row.project,
             millis(observation.at),
             observation.kind,
             int(real),
             observation.key,
             observation.title,
-            body,
-            extra_terms(f"{observation.title} {body}"),
-            scope_token(project_id),
+            text,
+            " ".join([*found, *last_characters(text)]),
+            len(found),
+            _scope(row.project, observation.kind, row.agent),
         ),
     )
     if done.rowcount > 0:
+        heard |= spellings(text)
         db.execute("DELETE FROM unstored WHERE id = ?", (observation.id,))  # it was set aside once
     return done.rowcount > 0
+
+
+def _scope(project_id: str, kind: str, agent: str) -> str:
+    """Return the scope tokens of a row: its project, its kind, its agent (`claude-code` is `claude` too)."""
+    family = agent.partition("-")[0]
+    tokens = [scope_token("p", project_id), scope_token("k", kind)]
+    return " ".join([*tokens, *(scope_token("a", name) for name in dict.fromkeys((agent, family)) if name)])
+
+
+def learn(db: sqlite3.Connection, heard: Iterable[str]) -> None:
+    """Make the vocabulary know these words, so that a misspelt one is understood."""
+    words = sorted(word for word in heard if SHORTEST <= len(word) <= LONGEST)
+    for start in range(0, len(words), 500):
+        some = words[start : start + 500]
+        marks = ",".join("?" * len(some))
+        known = {row["word"] for row in db.execute(f"SELECT word FROM vocabulary WHERE word IN ({marks})", some)}
+        db.executemany(
+            "INSERT INTO vocabulary (word, grams) VALUES (?, ?)",
+            [(word, " ".join(grams(word))) for word in some if word not in known],
+        )
+
+
+def grams(word: str) -> list[str]:
+    """Return the runs of three characters of a word between marks of its ends."""
+    marked = f"_{word}_"
+    return [marked[i : i + 3] for i in range(len(marked) - 2)]
 
 
 def known_events(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
@@ -223,7 +275,7 @@ def goes_on(db: sqlite3.Connection, session_id: str, since: int) -> int | None:
     """
     sql = "SELECT min(at) FROM observations WHERE session = ? AND at >= ?"
     prompt: int | None = db.execute(f"{sql} AND real = 1", (session_id, since)).fetchone()[0]
-    told = "SELECT 1 FROM observations WHERE session = ? AND kind = 'user-prompt' AND body <> '' LIMIT 1"
+    told = "SELECT 1 FROM observations WHERE session = ? AND kind = 'user-prompt' AND text <> '' LIMIT 1"
     if prompt is not None or db.execute(told, (session_id,)).fetchone() is not None:
         return prompt
     marks = ",".join("?" * len(_WORK))
@@ -283,11 +335,11 @@ def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: Iterable[str]) -> None:
-    """Store a page, its words and its links, replacing what was at its path."""
-    db.execute("DELETE FROM pages WHERE project = ? AND path = ?", (page.project, page.path))
-    db.execute(
-        "INSERT INTO pages (project, path, id, kind, status, pinned, updated, mtime, size, record,"
-        " title, body, terms, scope) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    """Store a page, its passages and its links, replacing what was at its path."""
+    drop_page(db, page.project, page.path)
+    number = db.execute(
+        "INSERT INTO pages (project, path, id, kind, status, pinned, updated, mtime, size, title, record)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             page.project,
             page.path,
@@ -298,23 +350,49 @@ def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: I
             millis(page.updated),
             mtime,
             size,
-            page.model_dump_json(exclude={"body"}),
             page.title,
-            f"{page.body}\n{' '.join(page.tags)} {page.path}",
-            extra_terms(f"{page.title} {page.body}"),
-            scope_token(page.project),
+            page.model_dump_json(exclude={"body"}),
         ),
-    )
-    db.execute("DELETE FROM links WHERE project = ? AND source = ?", (page.project, page.path))
+    ).lastrowid
+    if page.kind != "index":  # a list of the other pages' titles answers nothing
+        _put_passages(db, page, int(number or 0))
     db.executemany(
         "INSERT OR IGNORE INTO links (project, source, target) VALUES (?, ?, ?)",
         [(page.project, page.path, target) for target in links],
     )
 
 
+def _put_passages(db: sqlite3.Connection, page: Page, number: int) -> None:
+    title = terms(page.title)
+    heard = spellings(f"{page.title}\n{page.body}")
+    scope = _scope(page.project, page.kind, page.agent)
+    told = []
+    for place, text in enumerate(passages(page.body)):
+        body = terms(text)
+        beside = terms(f"{' '.join(page.tags)} {page.path}") if place == 0 else []  # found by, not shown
+        told.append(
+            (
+                number << PASSAGE_BITS | place,
+                page.project,
+                text,
+                " ".join([*title, *last_characters(page.title)]),
+                " ".join([*body, *last_characters(text), *beside]),
+                len(body),
+                scope,
+            )
+        )
+    db.executemany(
+        "INSERT INTO passages (rowid, project, text, title, body, length, scope) VALUES (?, ?, ?, ?, ?, ?, ?)", told
+    )
+    learn(db, heard)
+
+
 def drop_page(db: sqlite3.Connection, project_id: str, path: str) -> None:
     """Forget a page that is no longer on disk."""
-    db.execute("DELETE FROM pages WHERE project = ? AND path = ?", (project_id, path))
+    for row in db.execute("SELECT rowid FROM pages WHERE project = ? AND path = ?", (project_id, path)).fetchall():
+        first = row["rowid"] << PASSAGE_BITS
+        db.execute("DELETE FROM passages WHERE rowid >= ? AND rowid < ?", (first, first + (1 << PASSAGE_BITS)))
+        db.execute("DELETE FROM pages WHERE rowid = ?", (row["rowid"],))
     db.execute("DELETE FROM links WHERE project = ? AND source = ?", (project_id, path))
 
 
@@ -359,6 +437,14 @@ def page_record(db: sqlite3.Connection, project_id: str, path: str) -> Page | No
     """Return an indexed page without its body."""
     row = db.execute("SELECT record FROM pages WHERE project = ? AND path = ?", (project_id, path)).fetchone()
     return Page.model_validate_json(row["record"][:-1] + ',"body":""}') if row else None
+
+
+def linked_pages(db: sqlite3.Connection, project_id: str, path: str) -> list[str]:
+    """Return the paths of the pages that a page links to by path, file name or title."""
+    found = db.execute("SELECT target FROM links WHERE project = ? AND source = ? LIMIT 50", (project_id, path))
+    targets = [row["target"] for row in found]
+    named = [pages[0][1] for target in targets if (pages := find_pages(db, target, project_id))]
+    return list(dict.fromkeys(named))
 
 
 def backlinks(db: sqlite3.Connection, project_id: str, path: str, title: str) -> list[str]:

@@ -1,32 +1,39 @@
-"""The index's tables as numbered migrations. sqlite-utils is imported here only: creating is rare, opening is not.
+"""The index's tables. sqlite-utils is imported here only: creating is rare, opening is not.
 
-A migration may also just drop everything: the index is rebuilt from files when `meta.complete` is missing.
+The index is made from files and never migrated: one of another VERSION is thrown away and built anew.
+
+Full-text tables hold `terms` (see terms.py), not text: what FTS5 finds and what ranking counts are the same. Rows are
+numbered so that a number says where it belongs, without a look-up: see PASSAGE_BITS and SEQ_BITS.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-TOKENIZE = "porter unicode61 remove_diacritics 2"
+VERSION = 2
+TOKENIZE = "unicode61 remove_diacritics 0 categories 'L* N* M* Co' tokenchars '_'"  # terms are one token each
+PASSAGE_BITS = 12  # passages.rowid = page's number << 12 | place in the page
+SEQ_BITS = 24  # observations.rowid = session's number << 24 | place in the session: neighbours are one apart
 
 
-def m001_initial(db: Database) -> None:
-    """Create every table of the first version."""
+def create(db: Database) -> None:
+    """Create every table."""
     db.table("meta").create({"key": str, "value": str}, pk="key", if_not_exists=True)
     db.table("projects").create({"id": str, "name": str, "workspace": str, "record": str}, pk="id", if_not_exists=True)
     sessions = db.table("sessions").create(
         {
             "id": str,
+            "number": int,
             "project": str,
             "agent": str,
             "native_id": str,
             "state": str,
             "last": int,
+            "observations": int,
             "dirty": int,
             "record": str,
         },
@@ -34,6 +41,7 @@ def m001_initial(db: Database) -> None:
         if_not_exists=True,
     )
     sessions.create_index(["project", "last"], if_not_exists=True)
+    sessions.create_index(["number"], unique=True, if_not_exists=True)
     sessions.create_index(["agent", "native_id"], if_not_exists=True)
     sessions.create_index(["dirty", "state"], if_not_exists=True)
     db.table("files").create({"name": str, "size": int}, pk="name", if_not_exists=True)
@@ -43,14 +51,14 @@ def m001_initial(db: Database) -> None:
             "id": str,
             "session": str,
             "project": str,
-            "seq": int,
             "at": int,
             "kind": str,
             "real": int,
             "key": str,
             "title": str,
+            "text": str,
             "body": str,
-            "terms": str,
+            "length": int,
             "scope": str,
         },
         pk="rowid",
@@ -59,7 +67,7 @@ def m001_initial(db: Database) -> None:
     observations.create_index(["id"], unique=True, if_not_exists=True)
     observations.create_index(["session", "key"], if_not_exists=True)
     observations.create_index(["project", "kind"], if_not_exists=True)
-    observations.enable_fts(["title", "body", "terms", "scope"], tokenize=TOKENIZE, create_triggers=True, replace=True)
+    observations.enable_fts(["body", "scope"], tokenize=TOKENIZE, create_triggers=True, replace=True)
     db.table("unstored").create({"id": str, "why": str, "project": str}, pk="id", if_not_exists=True)
     db.table("offers").create({"id": str, "session": str, "handoff": str, "at": int}, pk="id", if_not_exists=True)
     db.table("offers").create_index(["session"], if_not_exists=True)
@@ -76,11 +84,8 @@ def m001_initial(db: Database) -> None:
             "updated": int,
             "mtime": int,
             "size": int,
-            "record": str,
             "title": str,
-            "body": str,
-            "terms": str,
-            "scope": str,
+            "record": str,
         },
         pk="rowid",
         if_not_exists=True,
@@ -88,7 +93,26 @@ def m001_initial(db: Database) -> None:
     pages.create_index(["project", "path"], unique=True, if_not_exists=True)
     pages.create_index(["id"], if_not_exists=True)
     pages.create_index(["project", "kind", "updated"], if_not_exists=True)
-    pages.enable_fts(["title", "body", "terms", "scope"], tokenize=TOKENIZE, create_triggers=True, replace=True)
+    passages = db.table("passages").create(
+        {"rowid": int, "project": str, "text": str, "title": str, "body": str, "length": int, "scope": str},
+        pk="rowid",
+        if_not_exists=True,
+    )
+    passages.enable_fts(["title", "body", "scope"], tokenize=TOKENIZE, create_triggers=True, replace=True)
+    db.table("sizes").create(
+        {"project": str, "of": str, "rows": int, "terms": int}, pk=("project", "of"), if_not_exists=True
+    )
+    for name in ("observations", "passages"):  # how many rows of how many terms: ranking asks at every question
+        for when, sign in (("INSERT", "+"), ("DELETE", "-")):
+            row = "new" if when == "INSERT" else "old"
+            db.execute(
+                f"CREATE TRIGGER IF NOT EXISTS {name}_sizes_{when} AFTER {when} ON {name} BEGIN"
+                f" INSERT INTO sizes (project, of, rows, terms) VALUES ({row}.project, '{name}', 1, {row}.length)"
+                f" ON CONFLICT (project, of) DO UPDATE SET rows = rows {sign} 1, terms = terms {sign} {row}.length; END"
+            )
+    db.table("vocabulary").create({"word": str, "grams": str}, if_not_exists=True)
+    db.table("vocabulary").create_index(["word"], unique=True, if_not_exists=True)
+    db.table("vocabulary").enable_fts(["grams"], tokenize=TOKENIZE, create_triggers=True, replace=True)
     db.table("links").create(
         {"project": str, "source": str, "target": str}, pk=("project", "source", "target"), if_not_exists=True
     )
@@ -101,20 +125,14 @@ def m001_initial(db: Database) -> None:
     db.table("handoffs").create_index(["project", "state"], if_not_exists=True)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_initial,)
-
-
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema up to date; `user_version` counts what was applied.
-
-    sqlite-utils commits on its own, so each step can be repeated: a crash half-way is mended by the next start.
-    """
-    done = connection.execute("PRAGMA user_version").fetchone()[0]
-    if done >= len(MIGRATIONS):
+def prepare(connection: sqlite3.Connection) -> None:
+    """Create what is missing. sqlite-utils commits on its own, so a crash half-way is mended by the next start."""
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found == VERSION:
         return
+    if found:
+        raise sqlite3.DatabaseError(f"is of version {found}, not {VERSION}")
     from sqlite_utils import Database
 
-    db = Database(connection, execute_plugins=False)
-    for step in MIGRATIONS[done:]:
-        step(db)
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    create(Database(connection, execute_plugins=False))
+    connection.execute(f"PRAGMA user_version = {VERSION}")

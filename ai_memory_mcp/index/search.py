@@ -1,186 +1,442 @@
-"""Asking FTS5: ranked pages and observations for a question, with bounded work.
+"""Asking the index: ranked pages and observations for a question, with bounded work.
 
-bm25 is paid for every match, so ranking looks at the newest WINDOW matches only (at a million rows 16 ms instead of
-343); with filters, at those that pass among the newest REACH. Rows come back raw; `recall` makes hits of them.
+Each term of the question brings the numbers of the newest rows that have it (all of them, where the term is rare: a
+rare word is found however old it is). The rows with the most and rarest terms become candidates, whose texts are read
+and scored. FTS5's own bm25() is not used: it pays for every match, counts the whole table and not the projects asked,
+and its weight of a word that half of a small project has is nothing. `recall` makes hits of what is returned.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ai_memory_mcp.index.rows import millis
+from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
+from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
 from ai_memory_mcp.ranking import OBSERVATIONS, Question, match_expression, scope_token
+from ai_memory_mcp.scoring import (
+    OBSERVATION_WEIGHTS,
+    PAGE_WEIGHTS,
+    Candidate,
+    Collection,
+    Score,
+    score,
+    spoken_by,
+    tells_time,
+)
+from ai_memory_mcp.terms import terms
 
 Db = sqlite3.Connection  # named for those who only pass it on
-WINDOW = 2_000
-PAGE_WINDOW = 10_000
-REACH = 20  # windows
-CANDIDATES = 500
-PAGE_WEIGHTS = "4.0, 1.0, 0.7, 0.0"  # title, body, terms, scope
-OBSERVATION_WEIGHTS = "0.5, 1.0, 0.7, 0.0"  # the title repeats the text
-NEIGHBOURS = ((1, 0.3), (2, 0.15))  # what stands next to an observation in its session says what it is about
-OF_SESSION = 0.25
+POSTINGS = 24_000  # row numbers that a question reads at most, shared among its terms
+FEWEST = 500  # of them for one term
+REACH = 20  # times as many are looked through when dates or a path narrow
+PASSAGES = 60  # candidates; the ranking of 13,000 texts was no better with 100
+CANDIDATES = 120  # observations, before their neighbours
+NEIGHBOURS = ((1, 0.3), (2, 0.2))  # what stands next to an observation in its session says what it is about
+OF_SESSION = 0.8  # the share of the session as a whole: does it have the question's words?
+SESSION_K1, SESSION_B = 1.2, 0.75
+SPEAKER = 0.4  # said by the one whom the question names
+TIME = 0.4  # says when, and the question asks for that
+MANY_PROJECTS = 16  # with more, all rows are looked through and those of other projects left out
+LONG = 8  # letters of a word in which two slips are forgiven
 
 
 @dataclass(frozen=True)
 class Match:
-    """One ranked row: `score` is positive, higher is better; `record` is JSON of the page, '' for observations."""
+    """One ranked row: `score` is positive, higher is better; `record` is JSON of the page, '' for observations.
+
+    `text` is the best passage; `covered` the share of the question that the row has words for; `parts` what the
+    score is made of.
+    """
 
     id: str
     project: str
     path: str
     title: str
     kind: str
-    body: str
+    text: str
     score: float
     at: int
     session: str = ""
     record: str = ""
+    covered: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Found(NamedTuple):
+    """The ranked rows, and which of the question's terms any row has."""
+
+    matches: list[Match]
+    known: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """What limits the rows: scope tokens by group, and SQL with its arguments over the row `p`."""
+
+    scopes: tuple[tuple[str, ...], ...]
+    sql: str = ""
+    args: tuple[object, ...] = ()
 
 
 def pages(
-    db: sqlite3.Connection,
+    db: Db,
     question: Question,
     project_ids: Sequence[str],
     kinds: Sequence[str],
     limit: int,
+    *,
     hidden: Sequence[str] = (),
-) -> list[Match]:
-    """Rank pages of the projects (all when empty), current ones first; without `kinds`, none of the `hidden` kinds."""
-    narrow, args = _narrow(question, "updated", kinds)
-    if question.agent:
-        narrow += " AND (json_extract(p.record, '$.agent') = ? OR json_extract(p.record, '$.agent') LIKE ?)"
-        args += _agent(question.agent)
-    if question.path:
-        narrow += " AND p.path LIKE ? ESCAPE '\\'"
-        args.append(_within(question.path))
-    ranked = _ranked(db, "pages", question, project_ids, (narrow, args), limit, hide=() if kinds else hidden)
-    return [
-        Match(
-            id=row["id"],
-            project=row["project"],
-            path=row["path"],
-            title=row["title"],
-            kind=row["kind"],
-            body=row["body"],
-            score=score,
-            at=row["updated"],
-            record=row["record"],
+    without: Sequence[str] = (),
+) -> Found:
+    """Rank pages of the projects (all when empty) by their best passage; without `kinds` none of `hidden` kinds."""
+    narrow = _narrow(db, question, project_ids, kinds, "passages", without)
+    found = _postings(db, "passages", question, narrow, "{title body}")
+    texts = _collection(db, "passages", question, project_ids, found)
+    rough = _rough(found, texts)
+    for term, rows in _postings(db, "passages", question, narrow, "{title}").items():
+        idf = texts.idf(term)
+        for row in rows:
+            rough[row] = rough.get(row, 0.0) + idf
+    best = _most(rough, PASSAGES)
+    read = _read(db, f"SELECT rowid, text, title, body, length FROM passages WHERE rowid IN ({_marks(best)})", best)
+    on_pages = {row["rowid"]: row for row in _pages_of(db, best)}
+    candidates = [
+        Candidate(
+            row["rowid"],
+            row["body"],
+            row["length"],
+            row["text"],
+            row["title"],
+            on_pages[row["rowid"] >> PASSAGE_BITS]["title"],
         )
-        for score, row in _rows(db, "pages", ranked)
+        for row in read
     ]
+    texts_of = {one.id: one.text for one in candidates}
+    scored = score(question, candidates, texts, PAGE_WEIGHTS.without(without))
+    by_page: dict[int, Score] = {}
+    for one in sorted(scored, key=lambda one: (-one.total, one.id)):
+        by_page.setdefault(one.id >> PASSAGE_BITS, one)
+    left_out = () if kinds else hidden
+    matches = []
+    for number, one in by_page.items():
+        page = on_pages[number]
+        if page["kind"] not in left_out and one.total > 0 and _said(question, texts_of[one.id], page["title"]):
+            matches.append(
+                Match(
+                    id=page["id"],
+                    project=page["project"],
+                    path=page["path"],
+                    title=page["title"],
+                    kind=page["kind"],
+                    text=texts_of[one.id],
+                    score=one.total,
+                    at=page["updated"],
+                    record=page["record"],
+                    covered=one.covered,
+                    parts=one.parts,
+                )
+            )
+    return Found(matches[:limit], frozenset(found))
 
 
 def observations(
-    db: sqlite3.Connection, question: Question, project_ids: Sequence[str], kinds: Sequence[str], limit: int
-) -> list[Match]:
-    """Rank observations of the projects (all when empty), the best with their neighbours first."""
-    narrow, args = _narrow(question, "at", [kind for kind in kinds if kind not in OBSERVATIONS])
-    if question.agent:
-        narrow += " AND p.session IN (SELECT id FROM sessions WHERE agent = ? OR agent LIKE ?)"
-        args += _agent(question.agent)
-    if question.path:
-        narrow += " AND (p.title LIKE ? ESCAPE '\\' OR p.body LIKE ? ESCAPE '\\')"
-        args += [_within(question.path)] * 2
-    ranked = _ranked(db, "observations", question, project_ids, (narrow, args), CANDIDATES)
-    ranked = _with_context(db, ranked)[:limit]
-    return [
-        Match(
-            id=row["id"],
-            project=row["project"],
-            path="",
-            title=row["title"],
-            kind=row["kind"],
-            body=row["body"],
-            score=score,
-            at=row["at"],
-            session=row["session"],
-        )
-        for score, row in _rows(db, "observations", ranked)
-    ]
-
-
-def _ranked(
-    db: sqlite3.Connection,
-    table: str,
+    db: Db,
     question: Question,
     project_ids: Sequence[str],
-    narrow: tuple[str, list[object]],
+    kinds: Sequence[str],
     limit: int,
-    hide: Sequence[str] = (),
-) -> list[tuple[int, float]]:
-    """Return (rowid, score) of the best matches within the window."""
-    expression = match_expression(question, [scope_token(project) for project in project_ids])
-    if not expression:
-        return []
-    weights, window = (PAGE_WEIGHTS, PAGE_WINDOW) if table == "pages" else (OBSERVATION_WEIGHTS, WINDOW)
-    condition, args = narrow
-    newest = f"SELECT rowid AS id FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC"
-    values: list[object] = [expression]
-    if condition:
-        newest = f"SELECT p.rowid AS id FROM ({newest} LIMIT {window * REACH}) n JOIN {table} p ON p.rowid = n.id"
-        newest += f" WHERE 1 {condition} ORDER BY n.id DESC"
-        values += args
-    edge = db.execute(f"{newest} LIMIT 1 OFFSET {window - 1}", values).fetchone()
-    condition += f" AND p.kind NOT IN ({','.join('?' * len(hide))})"
-    order = "p.status, rank_" if table == "pages" else "rank_"
-    found = db.execute(
-        f"SELECT f.rowid AS id, bm25({table}_fts, {weights}) AS rank_ FROM {table}_fts f JOIN {table} p"
-        f" ON p.rowid = f.rowid WHERE {table}_fts MATCH ? AND f.rowid >= ? {condition}"
-        f" ORDER BY {order}, f.rowid DESC LIMIT ?",
-        (expression, edge["id"] if edge else 0, *args, *hide, limit),
+    *,
+    without: Sequence[str] = (),
+) -> Found:
+    """Rank observations of the projects (all when empty), each with what stands around it in its session."""
+    kinds = [kind for kind in kinds if kind not in OBSERVATIONS]
+    narrow = _narrow(db, question, project_ids, kinds, "observations", without)
+    found = _postings(db, "observations", question, narrow, "{body}")
+    texts = _collection(db, "observations", question, project_ids, found)
+    rough = _rough(found, texts)
+    around = "context" not in without
+    rough = {row: rough[row] for row in _most(rough, CANDIDATES * 5)}
+    of_session = _of_sessions(db, found, _most(rough, CANDIDATES * 2), project_ids) if around else {}
+    in_context = _with_neighbours(rough, of_session, _best(rough)) if around else rough
+    pool = [row for row in _most(in_context, CANDIDATES * 2) if row in rough][:CANDIDATES]
+    near = {row + step for row in pool for far, _ in NEIGHBOURS for step in (-far, far)} if around else set()
+    chosen = sorted({*pool, *(near & rough.keys())})
+    length = "20000" if question.asks_when and "time" not in without else "60"  # else only who speaks is asked
+    read = _read(
+        db,
+        f"SELECT rowid, substr(text, 1, {length}) AS text, body, length FROM observations"
+        f" WHERE rowid IN ({_marks(chosen)})",
+        chosen,
     )
-    return [(row["id"], -row["rank_"]) for row in found]
+    candidates = [Candidate(row["rowid"], row["body"], row["length"], row["text"]) for row in read]
+    scored = {one.id: one for one in score(question, candidates, texts, OBSERVATION_WEIGHTS.without(without))}
+    words = {row: one.total for row, one in scored.items() if one.total > 0}
+    totals = _with_neighbours(words, of_session, 1.0) if around else dict(words)
+    for one in candidates:
+        if one.id in words:
+            if "speaker" not in without and spoken_by(one.text, question):
+                totals[one.id] += SPEAKER
+            if question.asks_when and "time" not in without and tells_time(one.text):
+                totals[one.id] += TIME
+    if narrow.sql or len(narrow.scopes) > 1 or question.phrases or question.loose:
+        totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
+    ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
+    rows = {row["rowid"]: row for row in _read(db, _OBSERVATION.format(_marks(ranked)), [row for row, _ in ranked])}
+    matches = [
+        Match(
+            id=rows[number]["id"],
+            project=rows[number]["project"],
+            path="",
+            title=rows[number]["title"],
+            kind=rows[number]["kind"],
+            text=rows[number]["text"],
+            score=total,
+            at=rows[number]["at"],
+            session=rows[number]["session"],
+            covered=scored[number].covered if number in scored else 0.0,
+            parts=scored[number].parts if number in scored else {"context": total},
+        )
+        for number, total in ranked
+        if number in rows and _said(question, rows[number]["text"], "")
+    ]
+    return Found(matches, frozenset(found))
 
 
-def _with_context(db: sqlite3.Connection, ranked: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Add to each observation's score shares of its neighbours' scores and of its session's."""
-    alone = dict(ranked)
-    marks = ",".join("?" * len(alone))
-    found = db.execute(f"SELECT rowid AS id, session, seq FROM observations WHERE rowid IN ({marks})", list(alone))
-    spots = {row["id"]: (row["session"], row["seq"]) for row in found}
-    at = {spot: alone[row] for row, spot in spots.items()}
-    of_session: dict[str, float] = {}
-    for (session, _), score in at.items():
-        of_session[session] = of_session.get(session, 0.0) + score
-    top, best = max(alone.values(), default=1.0) or 1.0, max(of_session.values(), default=1.0) or 1.0
-    scores = {}
-    for row, score in alone.items():
-        session, seq = spots[row]
-        near = sum(share * at.get((session, seq + step), 0.0) for far, share in NEIGHBOURS for step in (-far, far))
-        scores[row] = score + near + OF_SESSION * top * of_session[session] / best
-    return sorted(scores.items(), key=lambda pair: (-pair[1], -pair[0]))
+def respell(db: Db, asked: Mapping[str, str], project_ids: Sequence[str]) -> dict[str, str]:
+    """Return, for words (by their terms) of which the projects have nothing, the nearest one that they have."""
+    found = {}
+    for term, word in asked.items():
+        if SHORTEST <= len(word) <= LONGEST and word.isascii() and word.isalpha():
+            if _anywhere(db, term, project_ids):
+                continue
+            near = (other for other in _alike(db, word) if _anywhere(db, (terms(other) or [other])[-1], project_ids))
+            if meant := next(near, ""):
+                found[term] = meant
+    return found
 
 
-def _rows(db: sqlite3.Connection, table: str, ranked: Sequence[tuple[int, float]]) -> list[tuple[float, sqlite3.Row]]:
-    """Read the ranked rows, in their order."""
-    marks = ",".join("?" * len(ranked))
-    found = {
-        row["rowid"]: row
-        for row in db.execute(f"SELECT * FROM {table} WHERE rowid IN ({marks})", [row for row, _ in ranked])
-    }
-    return [(score, found[row]) for row, score in ranked]
+_OBSERVATION = "SELECT rowid, id, project, title, kind, text, at, session FROM observations WHERE rowid IN ({})"
 
 
-def _narrow(question: Question, column: str, kinds: Sequence[str]) -> tuple[str, list[object]]:
-    """Return the SQL for kinds and dates, with its arguments."""
+# --- what rows have the terms
+
+
+def _postings(db: Db, table: str, question: Question, narrow: Narrow, columns: str) -> dict[str, list[int]]:
+    """Return, by term, the numbers of the newest rows that have it and every phrase: {term: rows, newest first}."""
+    most = max(FEWEST, POSTINGS // max(12, len(question.terms)))
+    sql = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most}"
+    if narrow.sql:
+        newest = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most * REACH}"
+        sql = f"SELECT n.rowid FROM ({newest}) n JOIN {table} p ON p.rowid = n.rowid {narrow.sql} LIMIT {most}"
+    cursor = db.cursor()
+    cursor.row_factory = None  # plain tuples: thousands of them
+    found = {}
+    for term in question.terms or ("",) * bool(question.phrases):
+        expression = match_expression(question.phrases, term, columns, narrow.scopes)
+        rows = [row for (row,) in cursor.execute(sql, (expression, *narrow.args))]
+        if rows:
+            found[term] = rows
+    return found
+
+
+def _narrow(
+    db: Db, question: Question, project_ids: Sequence[str], kinds: Sequence[str], table: str, without: Sequence[str]
+) -> Narrow:
+    """Return what limits the rows, as far as possible by scope tokens, which FTS5 intersects itself."""
+    scopes: list[tuple[str, ...]] = []
     sql = ""
     args: list[object] = []
+    if project_ids and not _is_everything(db, project_ids, table):
+        if len(project_ids) <= MANY_PROJECTS:
+            scopes.append(tuple(scope_token("p", project) for project in project_ids))
+        else:
+            sql += f" AND p.project IN ({_marks(project_ids)})"
+            args += project_ids
     if kinds:
-        sql += f" AND p.kind IN ({','.join('?' * len(kinds))})"
-        args += list(kinds)
-    for when, sign in ((question.before, "<"), (question.after, ">=")):
-        if when:
-            sql += f" AND p.{column} {sign} ?"
-            args.append(millis(when))
-    return sql, args
+        scopes.append(tuple(scope_token("k", kind) for kind in kinds))
+    if question.agent:
+        scopes.append((scope_token("a", question.agent) or "a",))
+    join = ""
+    when = "p.at"
+    if table == "passages":
+        when = "g.updated"
+        if question.before or question.after or question.path:
+            join = f"JOIN pages g ON g.rowid = p.rowid >> {PASSAGE_BITS}"
+    for moment, sign in ((question.before, "<"), (question.after, ">=")):
+        if moment:
+            sql += f" AND {when} {sign} ?"
+            args.append(millis(moment))
+    if question.path:
+        column = "g.path" if table == "passages" else "p.text"
+        sql += f" AND {column} LIKE ? ESCAPE '\\'"
+        args.append(_within(question.path))
+    return Narrow(tuple(scopes), f"{join} WHERE 1{sql}" if sql else "", tuple(args))
 
 
-def _agent(name: str) -> list[object]:
-    """`claude` means `claude-code` too."""
-    return [name.lower(), name.lower().replace("%", "").replace("_", "") + "-%"]
+def _is_everything(db: Db, project_ids: Sequence[str], table: str) -> bool:
+    """Tell whether no other project has rows: then nothing need be intersected."""
+    others = f"SELECT 1 FROM sizes WHERE of = ? AND rows > 0 AND project NOT IN ({_marks(project_ids)}) LIMIT 1"
+    return db.execute(others, (table, *project_ids)).fetchone() is None
+
+
+def _collection(
+    db: Db, table: str, question: Question, project_ids: Sequence[str], found: Mapping[str, Sequence[int]]
+) -> Collection:
+    """Return how many rows the projects have, how long, and how many have each term.
+
+    A term of which only the newest rows were read is taken to be as frequent among the older ones.
+    """
+    where = f"AND project IN ({_marks(project_ids)})" if project_ids else ""
+    row = db.execute(
+        f"SELECT coalesce(sum(rows), 0) AS rows, coalesce(sum(terms), 0) AS terms FROM sizes WHERE of = ? {where}",
+        (table, *project_ids),
+    ).fetchone()
+    size = max(1, row["rows"])
+    most = max(FEWEST, POSTINGS // max(12, len(question.terms)))
+    newest = max((rows[0] for rows in found.values()), default=0)
+    oldest = min((rows[-1] for rows in found.values() if len(rows) < most), default=0)
+    having = {}
+    for term, rows in found.items():
+        seen = len(rows)
+        if seen >= most:
+            share = (newest - rows[-1] + 1) / (newest - oldest + 1)
+            seen = min(size, max(seen, round(seen / share)))
+        having[term] = seen
+    return Collection(size, row["terms"] / size, having)
+
+
+def _rough(found: Mapping[str, Sequence[int]], texts: Collection) -> dict[int, float]:
+    """Return the summed weights of the terms that each row has."""
+    rough: dict[int, float] = {}
+    for term, rows in found.items():
+        idf = texts.idf(term) or 1e-6
+        for row in rows:
+            rough[row] = rough.get(row, 0.0) + idf
+    return rough
+
+
+# --- what stands around an observation
+
+
+def _of_sessions(
+    db: Db, found: Mapping[str, Sequence[int]], rows: Iterable[int], project_ids: Sequence[str]
+) -> dict[int, float]:
+    """Return by session number how well the session as a whole has the question's words: the best has 1 (BM25)."""
+    sessions = {row >> SEQ_BITS for row in rows}
+    often = {term: Counter([row >> SEQ_BITS for row in having]) for term, having in found.items()}
+    everywhere = set().union(*often.values())
+    known = f"SELECT number, observations FROM sessions WHERE number IN ({_marks(sessions)})"
+    lengths = dict.fromkeys(sessions, 1) | {
+        row["number"]: max(1, row["observations"]) for row in _read(db, known, list(sessions))
+    }
+    mean = sum(lengths.values()) / max(1, len(lengths)) or 1.0
+    where = f"WHERE project IN ({_marks(project_ids)})" if project_ids else ""
+    sessions_known = db.execute(f"SELECT count(*) FROM sessions {where}", list(project_ids)).fetchone()[0]
+    total = max(len(everywhere), int(sessions_known))
+    texts = Collection(total, mean, {term: len(counts) for term, counts in often.items()})
+    scores = dict.fromkeys(sessions, 0.0)
+    for term, counts in often.items():
+        idf = texts.idf(term)
+        for number in sessions & counts.keys():
+            norm = SESSION_K1 * (1 - SESSION_B + SESSION_B * lengths[number] / mean)
+            scores[number] += idf * counts[number] * (SESSION_K1 + 1) / (counts[number] + norm)
+    best = max(scores.values(), default=0.0) or 1.0
+    return {number: value / best for number, value in scores.items()}
+
+
+def _with_neighbours(alone: Mapping[int, float], of_session: Mapping[int, float], scale: float) -> dict[int, float]:
+    """Add to each score shares of its neighbours' and of its session's; rows beside good ones appear among them."""
+    total = dict(alone)
+    for row, value in alone.items():
+        for far, share in NEIGHBOURS:
+            total[row - far] = total.get(row - far, 0.0) + share * value
+            total[row + far] = total.get(row + far, 0.0) + share * value
+    return {row: value + OF_SESSION * scale * of_session.get(row >> SEQ_BITS, 0.0) for row, value in total.items()}
+
+
+# --- misspelt words
+
+
+def _anywhere(db: Db, term: str, project_ids: Sequence[str]) -> bool:
+    """Tell whether any row of the projects has the term."""
+    few = project_ids if len(project_ids) <= MANY_PROJECTS else ()
+    scopes = [[scope_token("p", project) for project in few]] if few else []
+    for table, columns in (("passages", "{title body}"), ("observations", "{body}")):
+        sql = f"SELECT 1 FROM {table}_fts WHERE {table}_fts MATCH ? LIMIT 1"
+        if db.execute(sql, (match_expression((), term, columns, scopes),)).fetchone():
+            return True
+    return False
+
+
+def _alike(db: Db, word: str) -> list[str]:
+    """Return known words that differ by a slip of the finger (two in a long word), but for the first letter."""
+    slips = 1 if len(word) < LONG else 2
+    wanted = " OR ".join(f'"{gram}"' for gram in grams(word))
+    rows = db.execute(
+        "SELECT v.word FROM vocabulary_fts f JOIN vocabulary v ON v.rowid = f.rowid"
+        " WHERE vocabulary_fts MATCH ? AND length(v.word) BETWEEN ? AND ? AND v.word >= ? AND v.word < ?"
+        " ORDER BY bm25(vocabulary_fts), v.word LIMIT 20",
+        (wanted, len(word) - slips, len(word) + slips, word[0], chr(ord(word[0]) + 1)),
+    ).fetchall()
+    near = [(slips_between(word, row["word"]), row["word"]) for row in rows]
+    return [other for away, other in sorted(near) if away <= slips]
+
+
+def slips_between(one: str, other: str) -> int:
+    """Return how many letters are missing, added, wrong or swapped (optimal string alignment)."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        last, before, row = before, row, [i] + [0] * len(other)
+        for j, another in enumerate(other, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != another))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == another:
+                row[j] = min(row[j], last[j - 2] + 1)
+    return row[-1]
+
+
+# --- small things
+
+
+def _said(question: Question, text: str, title: str) -> bool:
+    """Tell whether a row has the quoted texts whose stop words the index does not know."""
+    if not question.loose:
+        return True
+    plain = " ".join(f"{title}\n{text}".lower().split())
+    return all(" ".join(quoted.lower().split()) in plain for quoted in question.loose)
+
+
+def _most(scores: Mapping[int, float], count: int) -> list[int]:
+    """Return the rows with the highest scores, the best first; of equal ones the newest."""
+    if len(scores) > count:
+        least = sorted(scores.values(), reverse=True)[count - 1]  # few of thousands: cheaper than to sort the rows
+        scores = {row: value for row, value in scores.items() if value >= least}
+    return [row for _, row in sorted(((value, row) for row, value in scores.items()), reverse=True)[:count]]
+
+
+def _best(scores: Mapping[int, float]) -> float:
+    return max(scores.values(), default=0.0)
+
+
+def _pages_of(db: Db, rows: Iterable[int]) -> list[sqlite3.Row]:
+    numbers = sorted({row >> PASSAGE_BITS for row in rows})
+    return _read(
+        db,
+        f"SELECT rowid, project, path, id, kind, updated, title, record FROM pages WHERE rowid IN ({_marks(numbers)})",
+        numbers,
+    )
+
+
+def _read(db: Db, sql: str, args: Sequence[object]) -> list[sqlite3.Row]:
+    return db.execute(sql, list(args)).fetchall()
+
+
+def _marks(values: Iterable[object]) -> str:
+    return ",".join("?" for _ in values)
 
 
 def _within(path: str) -> str:

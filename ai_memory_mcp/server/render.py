@@ -25,7 +25,8 @@ def _defused(text: str) -> str:
 
 def answer(found: Answer) -> str:
     """Render ranked hits."""
-    where = f"project {_word(found.project)}" if found.project else "the whole workspace"
+    by = f" by {found.resolved_by}" if found.resolved_by else ""
+    where = f"project {_word(found.project)}{by}" if found.project else "the whole workspace"
     searched = f" ({_word(found.searched)})" if found.searched else ""
     hint = f"\n{_defused(found.hint)}" if found.hint else ""
     if not found.hits:

@@ -57,7 +57,7 @@ TOOLS: Tools = (
                 "default": 2000,
                 "description": "Size of the answer.",
             },
-            "everywhere": {"type": "boolean", "description": "All projects of the workspace."},
+            "everywhere": {"type": "boolean", "description": "All projects."},
             "project": _PROJECT,
         },
         ["query"],

@@ -1,0 +1,284 @@
+"""How well does search find what answers a question? One table for ours and for plain lexical systems, same data.
+
+    python tests/benchmarks/retrieval.py DATA                              every task, every system
+    python tests/benchmarks/retrieval.py DATA --tasks devlog --categories --versus fts5-porter
+    python tests/benchmarks/retrieval.py DATA --ablation                   ours without each part of the ranking
+
+DATA holds `tasks.json` ({"tasks": {name: {folder, one_index}}}) and per folder `docs.jsonl.gz` ({id, index, title,
+text[, session, seq][, date]}) and `queries.jsonl` ({id, index, category, text, relevant}); it is not part of this
+project. Documents come in as in life: those of a session as events through spool and ingest, others as Markdown files
+in one commit. Each index is a project of one memory with a home of its own; `Memory.search` answers. bm25s is run
+where it is installed. Gains are binary; R@k is the share of the relevant documents found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib.util
+import json
+import math
+import random
+import re
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from playing import spool
+
+from ai_memory_mcp import pages, registry
+from ai_memory_mcp.config import SEARCH_PARTS, Config, SearchConfig
+from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.model import Project, Query, Scope
+from ai_memory_mcp.project import named_id, workspace_id
+from ai_memory_mcp.ranking import tokens
+from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.server import render
+from ai_memory_mcp.terms import STOP_WORDS
+
+METRICS = ("R@1", "R@5", "R@10", "MRR@10", "NDCG@10")
+WORD = re.compile(r"\w+")
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+ROUNDS = 2_000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Index:
+    """Documents that are searched together, and the questions to them."""
+
+    name: str
+    docs: list[dict[str, Any]]
+    queries: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a system made of one question."""
+
+    query: str
+    category: str
+    scores: tuple[float, ...]
+    ms: float
+    tokens: int
+
+
+Search = Callable[[str], tuple[list[str], int]]  # question -> ids, best first, and the price of the answer in tokens
+
+
+def load(data: Path, task: str) -> Iterator[Index]:
+    """Yield the indexes of a task that have questions."""
+    entry = json.loads((data / "tasks.json").read_text())["tasks"][task]
+    folder = data / entry["folder"]
+    with gzip.open(folder / "docs.jsonl.gz", "rt", encoding="utf-8") as file:
+        docs = [json.loads(line) for line in file]
+    queries = [json.loads(line) for line in (folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = ["all"] if entry["one_index"] else list(dict.fromkeys(query["index"] for query in queries))
+    for name in names:
+        yield Index(
+            name,
+            [doc for doc in docs if name in ("all", doc["index"])],
+            [query for query in queries if name in ("all", query["index"])],
+        )
+
+
+# --- systems
+
+
+def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
+    """Return a maker of our memory, filled the ordinary ways."""
+
+    def make(index: Index, home: Path) -> Search:
+        config = Config(search=SearchConfig(without=tuple(without)))
+        memory = LocalMemory(Resources.at(home / "memory", user_home=str(home), config=config))
+        work = home / "work"
+        work.mkdir()
+        (work / ".ai-memory.toml").write_text('project = "bench"\n')
+        scope = Scope(cwd=str(work))
+        in_sessions = "session" in index.docs[0]
+        by_place = by_events(memory, index, work) if in_sessions else by_files(memory, index)
+        kinds = ("observation",) if in_sessions else ()
+
+        def search(question: str) -> tuple[list[str], int]:
+            found = memory.search(scope, Query(text=question, kinds=kinds, limit=10, max_tokens=4000))
+            return [by_place[hit.id if in_sessions else hit.path] for hit in found.hits], tokens(render.answer(found))
+
+        return search
+
+    return make
+
+
+def by_files(memory: LocalMemory, index: Index) -> dict[str, str]:
+    """Bring documents in as Markdown files; return {path: id}."""
+    project = Project(
+        id=named_id("default", "bench"), name="bench", workspace="default", workspace_id=workspace_id("default")
+    )
+    memory.resolve(Scope())
+    registry.record(memory.res, project, now=NOW)
+    texts, places = {}, {}
+    for number, doc in enumerate(index.docs):
+        path = f"notes/{number // 200:04}/{number:06}.md"
+        texts[path] = f"---\ntitle: {json.dumps(doc['title'], ensure_ascii=False)}\nkind: note\n---\n\n{doc['text']}\n"
+        places[path] = doc["id"]
+    pages.save(memory.res, project, texts, "Import", when=NOW)
+    return places
+
+
+def by_events(memory: LocalMemory, index: Index, work: Path) -> dict[str, str]:
+    """Bring documents in as prompts and messages of sessions, through spool and ingest; return {event id: id}."""
+    home = memory.res.home
+    by_text: dict[tuple[str, str], str] = {}
+    at = NOW
+    for doc in sorted(index.docs, key=lambda doc: (doc["session"], doc["seq"])):
+        at += timedelta(seconds=10)
+        payload = {"session_id": doc["session"], "cwd": str(work), "prompt": doc["text"], "prompt_id": doc["id"]}
+        spool(home, work, "claude-code", "UserPromptSubmit", payload, at=at)
+    memory.ingest()
+    places = {}
+    native = {one.id: one.native_id for one in memory.sessions(Scope(cwd=str(work)), limit=10_000)}
+    for doc in index.docs:
+        by_text[doc["session"], " ".join(doc["text"].split())] = doc["id"]
+    for session_id, name in native.items():
+        for seen in memory.read(Scope(cwd=str(work)), session_id, observations=True).observations:
+            places[seen.id] = by_text.get((name, " ".join(seen.text.split())), "")
+    return places
+
+
+def fts5(tokenizer: str, *, stop: bool) -> Callable[[Index, Path], Search]:
+    """Return a maker of a plain FTS5 table whose question is its words joined by OR."""
+
+    def make(index: Index, _: Path) -> Search:
+        db = sqlite3.connect(":memory:")
+        db.execute(f"CREATE VIRTUAL TABLE docs USING fts5(id UNINDEXED, title, body, tokenize='{tokenizer}')")
+        db.executemany("INSERT INTO docs VALUES (?, ?, ?)", [(d["id"], d["title"], d["text"]) for d in index.docs])
+
+        def search(question: str) -> tuple[list[str], int]:
+            words = list(dict.fromkeys(WORD.findall(question.lower())))
+            words = [word for word in words if not stop or word not in STOP_WORDS] or words
+            match = " OR ".join(f'"{word}"' for word in words)
+            rows = db.execute("SELECT id, body FROM docs WHERE docs MATCH ? ORDER BY bm25(docs) LIMIT 10", (match,))
+            found = rows.fetchall() if match else []
+            return [row[0] for row in found], sum(tokens(row[1]) for row in found)
+
+        return search
+
+    return make
+
+
+def bm25s(index: Index, _: Path) -> Search:
+    """Make an index of the bm25s library, with its English stop words and Snowball stems."""
+    import bm25s as library
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+
+    def terms(texts: list[str]) -> Any:
+        return library.tokenize(texts, stopwords="en", stemmer=stemmer, show_progress=False)
+
+    retriever = library.BM25()
+    retriever.index(terms([f"{doc['title']} {doc['text']}" for doc in index.docs]), show_progress=False)
+
+    def search(question: str) -> tuple[list[str], int]:
+        try:
+            found, scores = retriever.retrieve(terms([question]), k=min(10, len(index.docs)), show_progress=False)
+        except ValueError:  # no word of the question is known
+            return [], 0
+        docs = [index.docs[place] for place, value in zip(found[0], scores[0], strict=True) if value > 0]
+        return [doc["id"] for doc in docs], sum(tokens(doc["text"]) for doc in docs)
+
+    return search
+
+
+SYSTEMS: dict[str, Callable[[Index, Path], Search]] = {
+    "ours": ours(),
+    "fts5-or": fts5("unicode61", stop=False),
+    "fts5-porter": fts5("porter unicode61", stop=True),
+}
+if importlib.util.find_spec("bm25s") and importlib.util.find_spec("Stemmer"):
+    SYSTEMS["bm25s"] = bm25s
+
+
+# --- measures
+
+
+def measures(ranked: Sequence[str], relevant: Sequence[str]) -> tuple[float, ...]:
+    """Return METRICS of one answer."""
+    wanted = set(relevant)
+    hits = [one in wanted for one in list(dict.fromkeys(ranked))[:10]]
+    recall = [sum(hits[:k]) / len(wanted) for k in (1, 5, 10)]
+    first = next((1 / (place + 1) for place, hit in enumerate(hits) if hit), 0.0)
+    gain = sum(1 / math.log2(place + 2) for place, hit in enumerate(hits) if hit)
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(len(wanted), 10)))
+    return (*recall, first, gain / ideal)
+
+
+def run(make: Callable[[Index, Path], Search], indexes: Sequence[Index]) -> list[Answered]:
+    """Ask every question of every index."""
+    answered = []
+    for index in indexes:
+        with tempfile.TemporaryDirectory() as folder:
+            search = make(index, Path(folder))
+            for query in index.queries:
+                begun = time.perf_counter()
+                ranked, price = search(query["text"])
+                ms = (time.perf_counter() - begun) * 1000
+                scores = measures(ranked, query["relevant"])
+                answered.append(Answered(query["id"], query["category"], scores, ms, price))
+    return answered
+
+
+def interval(mine: Sequence[Answered], theirs: Sequence[Answered]) -> str:
+    """Return the mean difference of NDCG@10 over the same questions, and its 95 % interval (paired bootstrap)."""
+    other = {one.query: one.scores[-1] for one in theirs}
+    deltas = [one.scores[-1] - other[one.query] for one in mine]
+    dice = random.Random(0)
+    means = sorted(statistics.fmean(dice.choices(deltas, k=len(deltas))) for _ in range(ROUNDS))
+    return f"{statistics.fmean(deltas):+.3f} [{means[ROUNDS // 40]:+.3f}, {means[-ROUNDS // 40]:+.3f}]"
+
+
+def line(task: str, system: str, answered: Sequence[Answered], more: str = "") -> str:
+    """Return one row of the table."""
+    columns = [statistics.fmean(one.scores[place] for one in answered) for place in range(len(METRICS))]
+    times = statistics.quantiles([one.ms for one in answered], n=20)
+    price = statistics.fmean(one.tokens for one in answered)
+    figures = " | ".join(f"{value:.4f}" for value in columns)
+    return f"| {task} ({len(answered)}) | {system} | {figures} | {times[9]:.1f} | {times[18]:.1f} | {price:.0f} |{more}"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--tasks", default="", help="comma separated; default: all")
+    parser.add_argument("--systems", default="", help=f"of {', '.join(SYSTEMS)}; default: all")
+    parser.add_argument("--versus", default="", choices=["", *SYSTEMS], help="paired difference against this one")
+    parser.add_argument("--categories", action="store_true", help="a row per category of question")
+    parser.add_argument("--ablation", action="store_true", help="ours without each part")
+    options = parser.parse_args()
+    makers = {name: SYSTEMS[name] for name in options.systems.split(",")} if options.systems else dict(SYSTEMS)
+    if options.ablation:
+        makers = {"ours": ours()} | {f"without {part}": ours((part,)) for part in SEARCH_PARTS}
+    known = json.loads((options.data / "tasks.json").read_text())["tasks"]
+    print("| task (questions) | system | " + " | ".join(METRICS) + " | p50 ms | p95 ms | tokens |")
+    print("|---|---|" + "---|" * (len(METRICS) + 3))
+    for task in options.tasks.split(",") if options.tasks else known:
+        indexes = list(load(options.data, task))
+        base = run(SYSTEMS[options.versus], indexes) if options.versus else []
+        for name, make in makers.items():
+            answered = run(make, indexes)
+            print(line(task, name, answered, f" {interval(answered, base)} |" if base else ""), flush=True)
+            categories = sorted({one.category for one in answered}) if options.categories else []
+            for category in categories if len(categories) > 1 else []:
+                print(line(f"{task}, {category}", name, [one for one in answered if one.category == category]))
+
+
+if __name__ == "__main__":
+    main()
