@@ -28,7 +28,7 @@ LAYERS = (
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing""",
+        ingest settle brief recall reindex writing importing""",
     ),
     ("composition", "local"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
