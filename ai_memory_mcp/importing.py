@@ -1,7 +1,7 @@
 """Import: what was kept elsewhere becomes pages of a project, as much as there is and as often as one likes.
 
-A page made here says in its front matter (`imported`) which file it came from and a digest of what that file said:
-by that the next run knows what has changed, and leaves alone what was made of the page in the meantime.
+A page made here says in its front matter (`imported`) which file it came from and a digest of what that file said: by
+that the next run knows what has changed, and leaves alone what was made of the page in the meantime.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import hashlib
 import os
 import posixpath
 import tempfile
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, cast
 
 from ai_memory_mcp import markdown, pages
-from ai_memory_mcp.errors import InputError, NotFoundError
+from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import private_dir, storage_error
+from ai_memory_mcp.importing_files import Finds, Source, Unusable, find, read
+from ai_memory_mcp.importing_places import MARK, Links, Places, Target, origin
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.markdown import Meta
@@ -28,45 +29,13 @@ from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import ImportReport, Page, PageKind, Project
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
-from ai_memory_mcp.writing import FOLDERS, MAX_BODY
+from ai_memory_mcp.writing import FOLDERS
 
 AUTHOR = "user"
+CROWD = 5_000  # files in a folder; a commit rewrites the lists of its folders, and that of 50,000 is 3 MB long
 MAX_ID = 200  # characters
-CROWD = 5_000  # files in one folder; a commit rewrites the list of its folder, which 50,000 make 3 MB long
-ENDINGS = (".md", ".markdown")
-PACKAGES = "node_modules"
 _KINDS = {folder: cast(PageKind, kind) for kind, folder in FOLDERS.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-class Source(NamedTuple):
-    """A Markdown file: its path below the folder, readable and with `/`; where it lies; Unix time of its change."""
-
-    name: str
-    file: str
-    mtime: float
-
-
-class Target(NamedTuple):
-    """Where a file's page belongs, and of which text of the file the page there was made (a digest).
-
-    The digest is None where there is no page yet, and '' where the page is the same one but not from an import.
-    """
-
-    path: str
-    digest: str | None = None
-
-
-class Finds(NamedTuple):
-    """What lies in a folder: Markdown files, what is left out (name -> reason), and how many other files."""
-
-    sources: list[Source]
-    skipped: dict[str, str]
-    others: int
-
-
-class Unusable(Exception):
-    """A file cannot become a page; says why, in a few words."""
 
 
 def markdown_folder(
@@ -90,21 +59,18 @@ def markdown_folder(
         raise InputError(f"{root} is the wiki of this very project; its pages are known already")
     if not dry_run:
         pages.notice_edits(res, project, now=now)  # what a killed run has left, too
-    finds = _finds(root, res.home.resolve())
+    finds = find(root, res.home.resolve())
     with _Staged.at(res.home) as staged:
         with res.index.read() as db:
             run = _Run(res, project, redactor, db, finds, staged)
-            for done, source in enumerate(finds.sources):
-                progress("reading", done, len(finds.sources))
-                run.take(source)
+            run.take_all(progress)
         if staged and not dry_run:
             progress("committing", 0, len(staged))
-            message = f"Import {len(staged)} pages from {root.name}"
             pages.save_many(
                 res,
                 project,
                 staged,
-                message,
+                f"Import {len(staged)} pages from {root.name}",
                 when=now,
                 author=AUTHOR,
                 indexed=lambda done: progress("indexing", done, len(staged)),
@@ -121,167 +87,11 @@ def _root(folder: Path) -> Path:
     raise InputError(f"there is no folder {folder}; name the one that holds the Markdown files")
 
 
-# --- what there is
-
-
-def _finds(root: Path, home: Path) -> Finds:
-    """Look through a folder, ours excepted, following no symbolic link; files that clash in name come .md first."""
-    sources: list[Source] = []
-    skipped: dict[str, str] = {}
-    others = 0
-    waiting = [(os.fspath(root), "")]
-    while waiting:
-        folder, prefix = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                found = list(entries)
-        except OSError as error:
-            skipped[prefix] = _refusal(error)
-            continue
-        for entry in found:
-            name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            is_page = name.lower().endswith(ENDINGS)
-            is_folder = _is(entry.is_dir)
-            reason = _reason(entry, root, home, is_folder=is_folder)
-            if reason and (is_page or is_folder):
-                skipped[f"{name}/" if is_folder else name] = reason
-            elif is_folder:
-                waiting.append((entry.path, f"{name}/"))
-            elif is_page:
-                sources.append(Source(name, entry.path, entry.stat(follow_symlinks=False).st_mtime))
-            else:
-                others += 1
-    sources.sort(key=lambda one: (posixpath.splitext(one.name)[0], len(one.name), one.name))
-    return Finds(sources, skipped, others)
-
-
-def _is(ask: Callable[[], bool]) -> bool:
-    try:
-        return ask()
-    except OSError:
-        return False
-
-
-def _reason(entry: os.DirEntry[str], root: Path, home: Path, *, is_folder: bool) -> str:
-    """Say why an entry of a folder is left out by what it is; '' for what is not."""
-    if entry.name.startswith("."):
-        return "hidden"
-    if entry.is_symlink():
-        inside = Path(os.path.realpath(entry.path)).is_relative_to(root)
-        return "a symbolic link" if inside else "a symbolic link that leads out of the folder"
-    if not is_folder:
-        return "" if _is(entry.is_file) else "not a regular file"
-    if entry.name == PACKAGES:
-        return "installed packages"
-    return "ai-memory's own files" if entry.path == os.fspath(home) else ""
-
-
-def _refusal(error: OSError) -> str:
-    return f"cannot be read: {(error.strerror or str(error)).lower()}"
-
-
-def _text(source: Source) -> str:
-    """Read a file. Raises Unusable."""
-    try:
-        with open(source.file, "rb") as file:
-            data = file.read(4 * MAX_BODY + 1)  # a character takes at most four
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise Unusable(_refusal(error)) from error
-    except UnicodeDecodeError as error:
-        raise Unusable("binary" if b"\0" in data else _too_long(data) or "not UTF-8") from error
-    if "\0" in text:
-        raise Unusable("binary")
-    if not text.strip("\ufeff \t\r\n"):
-        raise Unusable("empty")
-    if _too_long(text):
-        raise Unusable(_too_long(text))
-    return text
-
-
-def _too_long(text: str | bytes) -> str:
-    most = MAX_BODY if isinstance(text, str) else 4 * MAX_BODY
-    return f"longer than {MAX_BODY:,} characters" if len(text) > most else ""
-
-
-# --- where it goes
-
-
-class _Places:
-    """Gives every file the path of its page: the same at every run, and never that of something else's page."""
-
-    def __init__(self, res: Resources, project: Project, redactor: Redactor, known: Iterator[str]) -> None:
-        self._res, self._project, self._redactor = res, project, redactor
-        self._known = {path.casefold(): path for path in known}
-        self._taken: set[str] = set()
-
-    def of(self, source: Source, *, crowded: bool) -> Target:
-        """Choose the path of a file's page: where that is already, else the first that is free."""
-        wanted = _wanted(self._redactor.text(source.name), crowded=crowded)
-        free = [path for path in wanted if path.casefold() not in self._taken]
-        for path in free:
-            digest = self._digest_at(path, source)
-            if digest is not None:
-                return self._take(Target(self._known[path.casefold()], digest))
-        return self._take(Target(next(path for path in free if path.casefold() not in self._known)))
-
-    def moved(self, path: str, source: Source) -> Target | None:
-        """Say whether the page at a path nobody chose yet is the file's: somebody has put it there."""
-        digest = None if path.casefold() in self._taken else self._digest_at(path, source)
-        return None if digest is None else self._take(Target(path, digest))
-
-    def _take(self, target: Target) -> Target:
-        self._taken.add(target.path.casefold())
-        return target
-
-    def _digest_at(self, path: str, source: Source) -> str | None:
-        """The digest of a page here if it is that of the file, '' if it is although it was not imported, else None."""
-        try:
-            page, text = pages.load(self._res, self._project, self._known[path.casefold()])
-        except (KeyError, NotFoundError):
-            return None
-        mark = markdown.parse(text)[0].get("imported")
-        if isinstance(mark, dict):
-            came = str(mark.get("from"))
-            gone = came.endswith(f"/{source.name}") and not os.path.exists(came)  # the whole folder has moved
-            return str(mark.get("digest")) if gone or came == origin(source, self._redactor) else None
-        with suppress(Unusable):
-            told = _text(source)
-            if told == text or markdown.parse(told)[0].get("id") == page.id:
-                return ""
-        return None
-
-
-def origin(source: Source, redactor: Redactor) -> str:
-    """Return where a file lies, as its page tells it."""
-    return redactor.text(Path(source.file).as_posix()).encode("utf-8", "replace").decode()
-
-
-def _wanted(name: str, *, crowded: bool) -> Iterator[str]:
-    """Yield the paths that a file's page may have, the best first.
-
-    Folders of ours stay what they are, everything else goes below notes/. Files of a crowded folder are spread over
-    256 folders below it.
-    """
-    name = unicodedata.normalize("NFC", name)
-    first, slash, rest = name.partition("/")
-    path = f"{first.lower()}/{rest}" if slash and first.lower() in _KINDS else f"notes/{name}"
-    path = path[: -len(".markdown")] if path.lower().endswith(".markdown") else path
-    mark = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
-    folder, _, last = path.rpartition("/")
-    plain, spread = markdown.tame_path(path), markdown.tame_path(f"{folder}/{mark[-2:]}/{last}")
-    yield from (spread, plain) if crowded else (plain, spread)
-    yield from (markdown.tame_path(path, f"-{mark[:length]}") for length in (8, 16, 32, 64))
-
-
-# --- what comes of it
-
-
 class _Staged(Mapping[str, bytes]):
     """Pages that wait for their commit, in a file without a name: there may be more of them than fit in memory."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], folder: Path) -> None:
+        self._file, self._folder = file, folder
         self._spans: dict[str, tuple[int, int]] = {}
 
     @classmethod
@@ -290,15 +100,21 @@ class _Staged(Mapping[str, bytes]):
         """Open an empty one. Raises StorageError when the disk refuses, now or later."""
         folder = private_dir(home / "cache")
         try:
-            with tempfile.TemporaryFile(dir=folder) as file:
-                yield cls(file)
+            file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed below
         except OSError as error:
-            raise storage_error("keep pages in", folder, error) from error
+            raise storage_error("make a file in", folder, error) from error
+        with file:
+            yield cls(file, folder)
 
     def put(self, path: str, data: bytes) -> None:
         """Add a page."""
-        self._spans[path] = self._file.seek(0, os.SEEK_END), len(data)
-        self._file.write(data)
+        try:
+            start = self._file.seek(0, os.SEEK_END)
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            raise storage_error("write to a file in", self._folder, error) from error
+        self._spans[path] = start, len(data)
 
     def __getitem__(self, path: str) -> bytes:
         start, length = self._spans[path]
@@ -313,25 +129,36 @@ class _Staged(Mapping[str, bytes]):
 
 
 class _Run:
-    """One import: where everything goes is known first, then each file is made a page of."""
+    """One import: every file is given its place first, for the links, then each is made a page of."""
 
     def __init__(
         self, res: Resources, project: Project, redactor: Redactor, db: Connection, finds: Finds, staged: _Staged
     ) -> None:
-        self._res, self._project, self._redactor, self._db, self._staged = res, project, redactor, db, staged
-        self._finds = finds
-        self._places = _Places(res, project, redactor, iter(rows.page_stamps(db, project.id)))
-        crowds = Counter(posixpath.dirname(source.name) for source in finds.sources)
-        self._targets = {
-            source.name: self._places.of(source, crowded=crowds[posixpath.dirname(source.name)] > CROWD)
-            for source in finds.sources
-        }
-        self._links = _Links({name: target.path for name, target in self._targets.items()})
+        self._res, self._project, self._redactor, self._db = res, project, redactor, db
+        self._finds, self._staged = finds, staged
+        self._places = Places(res, project, redactor, rows.page_stamps(db, project.id))
+        self._links = Links({})
         self._ids: set[str] = set()
         self._added: dict[str, str] = {}
         self._updated: dict[str, str] = {}
         self._unchanged = self._redacted = 0
         self._kinds: Counter[str] = Counter()
+
+    def take_all(self, progress: Progress) -> None:
+        """Stage the pages of all files that are new or have changed."""
+        sources = self._finds.sources
+        crowds = Counter(posixpath.dirname(source.name) for source in sources)
+        targets = []
+        for done, source in enumerate(sources):
+            progress("looking", done, len(sources))
+            targets.append(self._places.of(source, crowded=crowds[posixpath.dirname(source.name)] > CROWD))
+        self._links = Links({source.name: target.path for source, target in zip(sources, targets, strict=True)})
+        for done, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            progress("reading", done, len(sources))
+            try:
+                self._take(source, target)
+            except Unusable as reason:
+                self._finds.skipped[source.name] = str(reason)
 
     def report(self, folder: str, dry_run: bool) -> ImportReport:
         """Say what was done, or what would be."""
@@ -348,18 +175,10 @@ class _Run:
             dry_run=dry_run,
         )
 
-    def take(self, source: Source) -> None:
-        """Make a page of a file, if it is not one already."""
-        try:
-            raw = _text(source)
-            text = self._redactor.text(raw)
-            self._make(source, text, redacted=text != raw)
-        except Unusable as reason:
-            self._finds.skipped[source.name] = str(reason)
-
-    def _make(self, source: Source, text: str, *, redacted: bool) -> None:
+    def _take(self, source: Source, target: Target) -> None:
+        raw = read(source)
+        text = self._redactor.text(raw)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        target = self._targets[source.name]
         if target.digest == digest:
             self._unchanged += 1
             return
@@ -373,19 +192,18 @@ class _Run:
         head = text
         if not meta and markdown.problem(text):
             head, body = "", text.removeprefix("\ufeff")  # front matter that nothing can read is text
-        page = self._page(source, target.path, meta, text, old).model_copy(
-            update={"id": page_id, "body": self._links.in_body(body, source.name, target.path)}
-        )
-        mark = {"imported": {"from": origin(source, self._redactor), "digest": digest}}
+        body = self._links.in_body(body, source.name, target.path)
+        page = self._page(source, target.path, meta, text, old).model_copy(update={"id": page_id, "body": body})
+        mark = {MARK: {"from": origin(source, self._redactor), "digest": digest}}
         made = markdown.set_keys(markdown.text_from(page, head), mark)
         self._staged.put(target.path, made.encode("utf-8", "replace"))
         self._ids.add(page_id)
         self._kinds[page.kind] += 1
-        self._redacted += redacted
+        self._redacted += text != raw
         (self._added if old is None else self._updated)[source.name] = target.path
 
     def _identify(self, source: Source, target: Target, meta: Meta) -> tuple[Target, str]:
-        """Find the page of a file, wherever it is by now, and its id: its own, unless another page has that."""
+        """Find the page of a file, wherever it is by now, and its id: the file's own, unless another page has that."""
         told = _told(meta, "id")
         given = told if told.isprintable() and len(told) <= MAX_ID else ""
         if target.digest is not None:
@@ -394,24 +212,21 @@ class _Run:
             return target, given if free else page.id
         for page_id in filter(None, (given, markdown.page_id(self._project.id, target.path))):
             project_id, path = rows.owner(self._db, page_id) or ("", "")
-            moved = self._places.moved(path, source) if project_id == self._project.id and path else None
-            if moved:
+            here = project_id == self._project.id
+            if here and path and (moved := self._places.claim(path, source)):
                 return moved, page_id
-            own_session = project_id == self._project.id and not path
-            if page_id not in self._ids and (not project_id or own_session):
+            if page_id not in self._ids and (not project_id or (here and not path)):
                 return target, page_id
         return target, markdown.page_id(self._project.id, f"{target.path} {source.name}")
 
     def _page(self, source: Source, path: str, meta: Meta, text: str, old: Page | None) -> Page:
-        """Read a file as a page, without looking at its body's links."""
-        changed = _time(source.mtime)
-        dated = markdown.when_from(meta.get("date"), changed)
+        """Read a file as a page at a path; id and body are still the file's."""
+        dated = markdown.when_from(meta.get("date"), _time(source.mtime))
         updated = markdown.when_from(meta.get("updated"), dated)
         created = markdown.when_from(meta.get("created"), min(old.created if old else dated, updated))
         named = posixpath.splitext(self._redactor.text(source.name))[0]
         page = markdown.page_from(f"{named}.md", text, project=self._project.id, created=created, updated=updated)
-        outdated = old is not None and old.status == "superseded" and "status" not in meta
-        by = old.superseded_by if old and outdated else self._links.path(page.superseded_by)
+        outdated = old if old and old.status == "superseded" and "status" not in meta else None
         return page.model_copy(
             update={
                 "path": path,
@@ -421,7 +236,7 @@ class _Run:
                 "updated": markdown.when_from(meta.get("updated"), max(updated, created)),
                 "status": "superseded" if outdated else page.status,
                 "supersedes": tuple(self._links.path(ref) for ref in page.supersedes),
-                "superseded_by": by,
+                "superseded_by": outdated.superseded_by if outdated else self._links.path(page.superseded_by),
             }
         )
 
@@ -432,10 +247,8 @@ def _told(meta: Meta, key: str) -> str:
 
 
 def _kind(meta: Meta, path: str) -> PageKind:
-    """Return the kind a file says, else that of the folder; what only the memory itself makes is a note.
-
-    A handoff of elsewhere is one as well: nobody here is to go on from it.
-    """
+    """Return the kind a file says, else that of the folder. What only the memory itself makes is a note, a handoff of
+    elsewhere as well: nobody here is to go on from it."""
     told = _told(meta, "kind")
     return cast(PageKind, told) if told in FOLDERS else _KINDS.get(path.partition("/")[0], "note")
 
@@ -459,40 +272,3 @@ def _time(mtime: float) -> datetime:
         return datetime.fromtimestamp(int(mtime), timezone.utc)
     except (ValueError, OverflowError, OSError):
         return _EPOCH
-
-
-class _Links:
-    """Keeps links between imported files right where the pages have come to lie otherwise than the files."""
-
-    def __init__(self, paths: Mapping[str, str]) -> None:
-        self._paths: dict[str, str] = {}
-        self._stems: dict[str, str] = {}  # '' where several have the name
-        for name, path in paths.items():
-            plain = f"{posixpath.splitext(unicodedata.normalize('NFC', name))[0]}.md"
-            stem = posixpath.basename(plain)[:-3].casefold()
-            self._paths.setdefault(plain, path)
-            self._stems[stem] = "" if stem in self._stems else path
-
-    def path(self, name: str) -> str:
-        """Return the path of the page that a file became; what names no file stays as it is."""
-        return self._paths.get(unicodedata.normalize("NFC", name), name)
-
-    def in_body(self, body: str, name: str, path: str) -> str:
-        """Return the text of a file as that of the page at a path."""
-        here = posixpath.dirname(unicodedata.normalize("NFC", name))
-
-        def relative(target: str) -> str | None:
-            found = self._paths.get(posixpath.normpath(posixpath.join(here, unicodedata.normalize("NFC", target))))
-            new = posixpath.relpath(found, posixpath.dirname(path)) if found else ""
-            return new if new != posixpath.normpath(target) else None
-
-        def wiki(target: str) -> str | None:
-            told = unicodedata.normalize("NFC", target).strip("/").removesuffix(".md")
-            found = self._stems.get(told.casefold(), "")
-            if found and posixpath.basename(found).casefold() == f"{told}.md".casefold():
-                return None  # its name says enough
-            for place in (told, posixpath.normpath(posixpath.join(here, told))):
-                found = found or self._paths.get(f"{place}.md", "")
-            return found.removesuffix(".md") if found.removesuffix(".md") != told else None
-
-        return markdown.relink(body, wiki, relative)

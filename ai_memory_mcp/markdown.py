@@ -228,7 +228,7 @@ def page_from(path: str, text: str, *, project: str, created: datetime, updated:
     """Read a page, however it was written. `created` and `updated` are used where the page does not say."""
     meta, body = parse(text)
     source = meta.get("source")
-    origin = source if isinstance(source, dict) else {"agent": source}
+    origin = source if isinstance(source, dict) else {"agent": source} if _AGENT.match(_text(source)) else {}
     born = when_from(meta.get("created"), created)
     return Page(
         id=_text(meta.get("id")) or page_id(project, path),
@@ -276,6 +276,7 @@ def text_from(page: Page, previous: str = "") -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_AGENT = re.compile(r"[\w.-]+\Z")  # a `source` that is no such word is another one than ours: an address, a book
 
 
 def _front_matter(page: Page) -> dict[str, object]:

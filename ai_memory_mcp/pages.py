@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown
-from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.files import holder_file, locked, private_dir, write_atomic
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
@@ -23,6 +24,7 @@ from ai_memory_mcp.resources import Resources
 AUTHOR = "ai-memory"
 ORDINARY = 2_000  # pages; up to so many every look at the memory sees every edit (about 15 ms)
 SHARE = 20
+LOCK_WAIT = 30.0
 BATCH = 500  # pages per index transaction: nobody is kept waiting long (about 0.2 s)
 
 
@@ -65,10 +67,28 @@ def save_many(
 ) -> None:
     """Save pages, of which there may be more than fit in memory, in one commit; the index follows in batches.
 
-    `indexed` is told how many of them are in the index so far.
+    `indexed` is told how many of them are in the index so far. Meanwhile nobody else takes them for edits by hand
+    and does the work as well.
     """
-    res.wiki(project).commit(texts, message, author=author, when=when)
-    _index_files(res, project, list(texts), indexed)
+    with locked(_many_lock(res, project), timeout=LOCK_WAIT):
+        res.wiki(project).commit(texts, message, author=author, when=when)
+        _index_files(res, project, list(texts), indexed)
+
+
+def _many_lock(res: Resources, project: Project) -> Path:
+    return res.home / "locks" / f"pages-{project.id}.lock"
+
+
+def _many_under_way(res: Resources, project: Project) -> bool:
+    """Tell whether somebody saves many pages just now. Nothing is locked, or loaded for it, where nobody ever did."""
+    lock = _many_lock(res, project)
+    if not holder_file(lock).exists():
+        return False
+    try:
+        with locked(lock, timeout=0):
+            return False  # who held it has died, and what is left to do looks like edits by hand
+    except StorageError:
+        return True
 
 
 def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
@@ -130,7 +150,7 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     Without `always` a project of more than ORDINARY pages is looked through only now and then, so that this takes
     no more than one part in SHARE of anybody's time.
     """
-    if not always and not _scan_is_due(res, project, now):
+    if (not always and not _scan_is_due(res, project, now)) or _many_under_way(res, project):
         return 0
     started = time.perf_counter()
     wiki = res.wiki(project)

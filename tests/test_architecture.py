@@ -28,7 +28,8 @@ LAYERS = (
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing importing""",
+        ingest settle brief recall reindex writing importing
+        importing_files importing_places""",
     ),
     ("composition", "local"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
