@@ -538,6 +538,11 @@ def _unsafe(part: str) -> str:
     return f"{part[:20]!r}… is too long" if len(part.encode()) > _MAX_PART_BYTES else ""
 
 
+def readable(name: str) -> bool:
+    """Tell whether all of a name can be seen (spaces and joiners of other scripts included)."""
+    return name.isprintable() or not any(map(_unreadable, name))
+
+
 def _unreadable(char: str) -> bool:
     joiners = "\u200c\u200d"  # several scripts are misspelt without them
     return unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") and char not in joiners

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
-from ai_memory_mcp.markdown import safe_path, slug
+from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
     from dulwich.index import ConflictedIndexEntry, IndexEntry
@@ -347,7 +347,7 @@ def _walk(root: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False) and entry.name.isprintable():
+        elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False) and readable(entry.name):
             yield prefix + entry.name, entry
 
 
