@@ -203,7 +203,7 @@ def imported(found: ImportReport) -> None:
         out(f"{len(found.skipped):,} left out:")
         _list([safe(f"  {name}: {reason}") for name, reason in found.skipped.items()])
     if found.other_files:
-        out(f"{found.other_files:,} other files are not Markdown")
+        out(f"not Markdown: {found.other_files:,} other files")
 
 
 def _list(lines: Sequence[str]) -> None:
