@@ -53,7 +53,7 @@ def markdown_folder(
     A second run makes pages of what is new or has changed; pages whose file is gone stay. Files that cannot become
     pages are left out and named. Raises InputError for a folder that is none, StorageError when the disk refuses.
     """
-    root = _root(folder)
+    root = checked(folder)
     wiki = res.wiki(project).folder.resolve()
     if root == wiki or wiki in root.parents:
         raise InputError(f"{root} is the wiki of this very project; its pages are known already")
@@ -78,7 +78,8 @@ def markdown_folder(
     return run.report(str(root), dry_run)
 
 
-def _root(folder: Path) -> Path:
+def checked(folder: Path) -> Path:
+    """Return the real path of a folder to import. Raises InputError when it is none."""
     try:
         if folder.is_dir():
             return folder.resolve()

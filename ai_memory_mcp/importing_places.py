@@ -11,7 +11,6 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -74,15 +73,23 @@ class Places:
         except NotFoundError:
             return None
         mark = markdown.parse(text)[0].get(MARK)
-        if isinstance(mark, dict):
-            came = str(mark.get("from"))
-            moved = came.endswith(f"/{source.name}") and not os.path.exists(came)
-            return str(mark.get("digest")) if moved or came == origin(source, self._redactor) else None
-        with suppress(Unusable):
-            told = read(source)
-            if told == text or markdown.parse(told)[0].get("id") == page.id:
-                return ""
-        return None
+        if not isinstance(mark, dict):
+            return "" if _says(source, page.id, text) else None
+        came, digest = str(mark.get("from")), str(mark.get("digest"))
+        if came == origin(source, self._redactor):
+            return digest
+        if os.path.exists(came):  # another file made this page; the same text is an export of it
+            return "" if _says(source, page.id) else None
+        return digest if came.endswith(f"/{source.name}") or _says(source, page.id) else None  # moved, or renamed
+
+
+def _says(source: Source, page_id: str, text: str | None = None) -> bool:
+    """Tell whether a file has the id of a page, or all of its text."""
+    try:
+        told = read(source)
+    except Unusable:
+        return False
+    return told == text or markdown.parse(told)[0].get("id") == page_id
 
 
 def origin(source: Source, redactor: Redactor) -> str:

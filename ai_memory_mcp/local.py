@@ -223,6 +223,7 @@ class LocalMemory:
         """Bring the Markdown files below a folder in as pages, in one commit; repeatable."""
         from ai_memory_mcp import importing
 
+        importing.checked(folder)  # before a project is made known for it
         if dry_run:
             resolved = self._fresh(scope, notice=False)
             project = resolved.project or registry.general(resolved.workspace)

@@ -160,7 +160,7 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     if len(known) > ORDINARY:
         _note_scan(res, project, now, time.perf_counter() - started)
     touched = [*seen.changed, *seen.added, *seen.vanished]
-    if not touched:
+    if not touched or _many_under_way(res, project):
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
     _index_files(res, project, touched)

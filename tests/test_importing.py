@@ -206,6 +206,9 @@ def test_only_a_folder_other_than_the_projects_own_wiki_can_be_imported(memory: 
     for wrong in (docs / "a.md", docs / "missing", own, own / "notes"):
         with pytest.raises(InputError):
             bring(memory, wrong)
+    with pytest.raises(InputError):
+        bring(memory, docs / "missing", Scope(cwd=str(repository(docs.parent / "work"))))
+    assert [one.name for one in memory.projects()] == ["general"]
 
 
 # --- what a page is
@@ -569,6 +572,30 @@ def test_an_export_brought_back_restores_what_is_missing_and_doubles_nothing(
     (exported / "notes/old.md").write_text(text + "And more.\n")
     assert bring(memory, exported, here).updated == {"notes/old.md": "notes/old.md"}
     assert page(memory, "notes/old.md", "work").body == "Was so.\nAnd more.\n"
+
+
+def test_an_export_of_imported_pages_brought_back_doubles_nothing(
+    memory: LocalMemory, docs: Path, own_home: Path
+) -> None:
+    put(docs, {"a.md": "one", "b.md": "---\nid: intro\n---\ntwo"})
+    bring(memory, docs)
+    before = texts(memory)
+    shutil.copytree(memory.res.wiki(project(memory)).folder, own_home / "export")
+
+    assert bring(memory, own_home / "export").unchanged == 2
+    assert texts(memory) == before
+    assert bring(memory, docs).unchanged == 2
+
+
+def test_a_renamed_file_that_says_its_id_keeps_its_page(memory: LocalMemory, docs: Path) -> None:
+    put(docs, {"a.md": "---\nid: intro\n---\none"})
+    bring(memory, docs)
+    (docs / "a.md").rename(docs / "b.md")
+    put(docs, {"b.md": "---\nid: intro\n---\none more"})
+
+    assert bring(memory, docs).updated == {"b.md": "notes/a.md"}
+    assert bring(memory, docs).unchanged == 1
+    assert page(memory, "notes/a.md").body == "one more"
 
 
 # --- much, at once, and half-way

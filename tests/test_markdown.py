@@ -377,7 +377,7 @@ def test_targets_of_links_are_exchanged_and_nothing_else(text: str, expected: st
     assert relink(text, lambda _: None, lambda _: None) == text
 
 
-@given(st.text("[]()`~|#\\ \n<>%.ad/m", max_size=80))
+@given(st.text("[]()|#\\ \n<>%.ad/m", max_size=80))
 def test_links_are_exchanged_where_links_are_seen(text: str) -> None:
     asked: list[str] = []
     relink(text, lambda target: asked.append(target), lambda target: asked.append(target))  # type: ignore[func-returns-value]

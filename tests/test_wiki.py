@@ -171,7 +171,7 @@ def test_scan_finds_added_changed_and_vanished_pages(wiki: ProjectWiki) -> None:
 
 def test_names_with_spaces_and_joiners_of_other_scripts_are_pages(wiki: ProjectWiki) -> None:
     names = {"notes/日本\u3000語.md", "notes/می\u200cخواهم.md", "notes/a\u00a0b.md"}
-    wiki.commit({name: b"text" for name in names}, "Add", author="user", when=NOW)
+    wiki.commit(dict.fromkeys(names, b"text"), "Add", author="user", when=NOW)
     (wiki.folder / "notes" / "bell\x07.md").write_bytes(b"no page")
     assert set(wiki.paths()) == names
 
