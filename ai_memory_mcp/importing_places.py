@@ -135,9 +135,8 @@ class Links:
         here = posixpath.dirname(unicodedata.normalize("NFC", name))
 
         def relative(target: str) -> str | None:
-            found = self._paths.get(_joined(here, target))
-            new = posixpath.relpath(found, posixpath.dirname(path)) if found else None
-            return None if new == posixpath.normpath(target) else new
+            found, there = self._paths.get(_joined(here, target)), posixpath.dirname(path)
+            return None if found in (None, _joined(there, target)) else posixpath.relpath(found, there)
 
         def wiki(target: str) -> str | None:
             told = unicodedata.normalize("NFC", target).strip("/").removesuffix(".md")

@@ -341,6 +341,7 @@ def test_every_text_is_redacted_before_it_is_written(memory: LocalMemory, docs: 
     [
         ("a.md", "[x](sub/b.md) [[b]]", "[x](sub/b.md) [[b]]"),
         ("a.md", "[x](decisions/d.md#why) [[d|the decision]]", "[x](../decisions/d.md#why) [[d|the decision]]"),
+        ("sub/c.md", "[x](../sub/b.md) [y](../decisions/d.md)", "[x](../sub/b.md) [y](../../decisions/d.md)"),
         ("decisions/e.md", "[x](../sub/b.md 'title')", "[x](../notes/sub/b.md 'title')"),
         ("sub/c.md", "[x](<b.md>) ![y](pic.png) [z](https://e.org/b.md)", None),
         ("a.md", "[[sub/b]] [[sub/b.md#part|label]]", "[[notes/sub/b]] [[notes/sub/b#part|label]]"),
