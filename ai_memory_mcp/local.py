@@ -19,6 +19,7 @@ from ai_memory_mcp.errors import NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
+from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import (
     Answer,
     Brief,
@@ -28,6 +29,7 @@ from ai_memory_mcp.model import (
     Handoff,
     HandoffDraft,
     Hit,
+    ImportReport,
     IngestReport,
     Page,
     Project,
@@ -214,6 +216,26 @@ class LocalMemory:
         closed = settle.finish(self.res, project, one.id, now=_now())
         self._changed(project)
         return closed
+
+    def import_markdown(
+        self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = lambda *_: None
+    ) -> ImportReport:
+        """Bring the Markdown files below a folder in as pages, in one commit; repeatable."""
+        from ai_memory_mcp import importing
+
+        importing.checked(folder)  # before a project is made known for it
+        if dry_run:
+            resolved = self._fresh(scope, notice=False)
+            project = resolved.project or registry.general(resolved.workspace)
+        else:
+            _, project = self._own(scope)
+        report = importing.markdown_folder(
+            self.res, project, folder, self._redactor(), now=_now(), dry_run=dry_run, progress=progress
+        )
+        if not dry_run and (report.added or report.updated):
+            self._took_in = True  # git's own index of a large project is brought up to date as well
+            self._changed(project)
+        return report
 
     # --- upkeep
 

@@ -11,7 +11,8 @@ import json
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
@@ -227,10 +228,10 @@ def page_from(path: str, text: str, *, project: str, created: datetime, updated:
     """Read a page, however it was written. `created` and `updated` are used where the page does not say."""
     meta, body = parse(text)
     source = meta.get("source")
-    origin = source if isinstance(source, dict) else {"agent": source}
+    origin = source if isinstance(source, dict) else {"agent": source} if _AGENT.match(_text(source)) else {}
     born = when_from(meta.get("created"), created)
     return Page(
-        id=_text(meta.get("id")) or str(uuid.uuid5(uuid.NAMESPACE_URL, f"ai-memory:{project}/{path}")),
+        id=_text(meta.get("id")) or page_id(project, path),
         path=path,
         title=_title(meta, body, path),
         kind=_kind(_text(meta.get("kind")), path),
@@ -249,6 +250,11 @@ def page_from(path: str, text: str, *, project: str, created: datetime, updated:
         expires_at=_when(meta.get("expires_at")),
         summary=_text(meta.get("summary")),
     )
+
+
+def page_id(project: str, path: str) -> str:
+    """Return the id of a page that says none itself."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"ai-memory:{project}/{path}"))
 
 
 def text_from(page: Page, previous: str = "") -> str:
@@ -270,6 +276,7 @@ def text_from(page: Page, previous: str = "") -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_AGENT = re.compile(r"[\w.-]+\Z")  # a `source` that is no such word is another one than ours: an address, a book
 
 
 def _front_matter(page: Page) -> dict[str, object]:
@@ -344,9 +351,13 @@ def _line_links(line: str) -> Iterator[str]:
     hits: list[tuple[int, str]] = [(m.start(), m[1].rstrip("\\").strip()) for m in _WIKILINK.finditer(line)]
     for match in _MDLINK.finditer(line):
         target = _unquote((match[1] or match[2]).split("#")[0])
-        if target.endswith(".md") and ":" not in target and not target.startswith("/"):
+        if _is_relative(target):
             hits.append((match.start(), target))
     return (target for _, target in sorted(hits) if target)
+
+
+def _is_relative(target: str) -> bool:
+    return target.endswith(".md") and ":" not in target and not target.startswith("/")
 
 
 def _unquote(target: str) -> str:
@@ -356,40 +367,99 @@ def _unquote(target: str) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def relink(body: str, wiki: Callable[[str], str | None], relative: Callable[[str], str | None]) -> str:
+    """Exchange the targets of links: `wiki` is asked for those of `[[target]]`, `relative` for those of Markdown
+    links to `.md` files (unquoted); neither sees a `#heading`, and None leaves a link alone. Code is not touched.
+    """
+    if "[[" not in body and "](" not in body:
+        return body
+    lines = _fenced(body.splitlines(keepends=True))
+    return "".join(line if fenced or "[" not in line else _relink(line, wiki, relative) for line, fenced in lines)
+
+
+def _relink(line: str, wiki: Callable[[str], str | None], relative: Callable[[str], str | None]) -> str:
+    def in_brackets(target: str) -> str | None:
+        new = wiki(target.rstrip("\\").strip())
+        return f"{new}\\" if new and target.endswith("\\") else new  # in a table: [[target\|label]]
+
+    def in_parentheses(target: str) -> str | None:
+        path, mark, heading = target.partition("#")
+        new = relative(_unquote(path)) if _is_relative(_unquote(path)) else None
+        return _quote(new) + mark + heading if new else None
+
+    return _exchange(_WIKILINK, _exchange(_MDLINK, line, in_parentheses), in_brackets)
+
+
+def _exchange(pattern: re.Pattern[str], line: str, change: Callable[[str], str | None]) -> str:
+    """Put what `change` says in place of the group that matched, but in code."""
+    code = _code_spans(line)
+
+    def one(match: re.Match[str]) -> str:
+        before = bisect_right(code, (match.start(), len(line)))
+        new = None if before and match.start() < code[before - 1][1] else change(match[match.lastindex or 0])
+        start, end = match.span(match.lastindex or 0)
+        return match[0] if new is None else line[match.start() : start] + new + line[end : match.end()]
+
+    return pattern.sub(one, line)
+
+
+def _quote(target: str) -> str:
+    return re.sub(r"[\s()<>%#\\]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), target)
+
+
 def _prose(body: str) -> Iterator[str]:
     """The lines outside fenced code."""
+    return (line for line, fenced in _fenced(body.splitlines()) if not fenced)
+
+
+def _fenced(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each line, and whether it belongs to fenced code."""
     fence = ""
-    for line in body.splitlines():
+    for line in lines:
         mark = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
         if fence:
             closes = mark and mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2].strip()
             fence = "" if closes else fence
+            yield line, True
         elif mark and not (mark[1][0] == "`" and "`" in mark[2]):
             fence = mark[1]
+            yield line, True
         else:
-            yield line
+            yield line, False
 
 
 def _without_code(line: str) -> str:
-    """Blank out inline code: a run of backticks up to the next run of the same length."""
+    """Blank out inline code."""
+    kept, at = [], 0
+    for start, end in _code_spans(line):
+        kept.append(line[at:start])
+        at = end
+    return " ".join([*kept, line[at:]])
+
+
+def _code_spans(line: str) -> list[tuple[int, int]]:
+    """Where inline code is: from a run of backticks up to the next run of the same length."""
+    if "`" not in line:
+        return []
     runs = [(m.start(), m.end()) for m in re.finditer(r"`+", line)]
     following: dict[int, int] = {}  # length of a run -> where the nearest such run to the right ends
     closer: list[int] = []
     for start, end in reversed(runs):
         closer.append(following.get(end - start, 0))
         following[end - start] = end
-    kept, at = [], 0
+    spans, at = [], 0
     for (start, _), close in zip(runs, reversed(closer), strict=True):
         if start >= at and close:
-            kept.append(line[at:start])
+            spans.append((start, close))
             at = close
-    return " ".join([*kept, line[at:]])
+    return spans
 
 
 _MAX_SLUG = 60  # characters
 _MAX_SLUG_BYTES = 180  # leaves room for a date, an id and the ending in the 255 bytes a file name may have
 _MAX_PATH = 200  # characters
 _MAX_PART_BYTES = 240
+_NOWHERE = '<>:"|?*\\'  # what no file name may hold on every system
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(?:\.|$)|git~", re.I)
 
 
@@ -428,6 +498,32 @@ def safe_path(path: str) -> str:
     return whole
 
 
+def tame_path(path: str, mark: str = "") -> str:
+    """Bring any text into a path that `safe_path` takes, as near to it as can be; `mark` ends the name, uncut.
+
+    Acceptable paths stay as they are, but that no folder's name ends in `.md`.
+    """
+    *folders, name = unicodedata.normalize("NFC", path).split("/")
+    kept = [_tame(part) for part in folders if part]
+    kept = [f"{part[:-3]}-md" if part.lower().endswith(".md") else part for part in kept]
+    stem = _tame(name[:-3] if name.lower().endswith(".md") else name, ending=f"{mark}.md")
+    if len("/".join([*kept, stem])) > _MAX_PATH:
+        kept = [part[:40].rstrip(". ") for part in kept]
+        while len(kept) > 1 and len("/".join(kept)) > 100:
+            del kept[1]
+        room = _MAX_PATH - len("/".join([*kept, ""])) - len(mark) - 3
+        stem = stem[: -len(mark) - 3][:room] + f"{mark}.md"
+    return "/".join([*kept, stem])
+
+
+def _tame(part: str, ending: str = "") -> str:
+    plain = "".join("-" if c in _NOWHERE or _unreadable(c) else c for c in part)
+    plain = re.sub(r"\A[\s.]+", "", plain)
+    plain = f"_{plain}" if _RESERVED.match(plain + ending) else plain
+    cut = plain.encode()[: _MAX_PART_BYTES - len(ending.encode())].decode("utf-8", "ignore")
+    return ((cut if ending else re.sub(r"[\s.]+\Z", "", cut)) or "page") + ending
+
+
 def _unsafe(part: str) -> str:
     if part == "..":
         return "`..` would lead out of the wiki"
@@ -435,11 +531,16 @@ def _unsafe(part: str) -> str:
         return f"{part!r} is a hidden name"
     if part.endswith((".", " ")) or part.startswith(" ") or part == ".md":
         return f"{part!r} begins or ends with a dot or a space"
-    if bad := next((c for c in part if c in '<>:"|?*' or _unreadable(c)), ""):
+    if bad := next((c for c in part if c in _NOWHERE or _unreadable(c)), ""):
         return f"{bad!r} cannot stand in a file name everywhere"
     if _RESERVED.match(part):
         return f"{part!r} is reserved by Windows or git"
     return f"{part[:20]!r}… is too long" if len(part.encode()) > _MAX_PART_BYTES else ""
+
+
+def readable(name: str) -> bool:
+    """Tell whether all of a name can be seen (spaces and joiners of other scripts included)."""
+    return name.isprintable() or not any(map(_unreadable, name))
 
 
 def _unreadable(char: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from ai_memory_mcp.model import (
@@ -12,6 +14,7 @@ from ai_memory_mcp.model import (
     Handoff,
     HandoffDraft,
     Hit,
+    ImportReport,
     IngestReport,
     Page,
     Project,
@@ -21,6 +24,8 @@ from ai_memory_mcp.model import (
     Session,
     Status,
 )
+
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
 class Memory(Protocol):
@@ -69,6 +74,12 @@ class Memory(Protocol):
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         """Turn spooled events into observations and settle what follows from them (pages, handoffs, briefs)."""
+
+    def import_markdown(
+        self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = ...
+    ) -> ImportReport:
+        """Bring the Markdown files below a folder of this machine in as pages, in one commit; repeatable.
+        With `dry_run` nothing is written. Raises InputError, ProjectError, StorageError."""
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""

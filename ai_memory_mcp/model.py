@@ -348,3 +348,22 @@ class IngestReport(Value):
     set_aside: int = 0
     sessions_closed: int = 0
     handoffs: int = 0
+
+
+class ImportReport(Value):
+    """What an import did, or would do. Files are named by their path below the folder.
+
+    `added` and `updated`: file -> path of its page; `skipped`: file or folder -> why it was left out; `kinds` and
+    `redacted` (secrets replaced) count pages added or updated.
+    """
+
+    project: str
+    folder: str
+    added: dict[str, str] = Field(default_factory=dict)
+    updated: dict[str, str] = Field(default_factory=dict)
+    unchanged: int = 0
+    skipped: dict[str, str] = Field(default_factory=dict)
+    other_files: int = 0
+    redacted: int = 0
+    kinds: dict[str, int] = Field(default_factory=dict)
+    dry_run: bool = False

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown
-from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.files import holder_file, locked, private_dir, write_atomic
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
@@ -22,6 +24,17 @@ from ai_memory_mcp.resources import Resources
 AUTHOR = "ai-memory"
 ORDINARY = 2_000  # pages; up to so many every look at the memory sees every edit (about 15 ms)
 SHARE = 20
+LOCK_WAIT = 30.0
+BATCH = 500  # pages per index transaction: nobody is kept waiting long (about 0.2 s)
+
+
+class Look(NamedTuple):
+    """What one look at a page's file found; no page where there is no file."""
+
+    path: str
+    page: Page | None = None
+    text: str = ""
+    stamp: tuple[int, int] | None = None  # ns and bytes
 
 
 def save(
@@ -42,23 +55,92 @@ def save(
             index_file(db, res, project, path)
 
 
+def save_many(
+    res: Resources,
+    project: Project,
+    texts: Mapping[str, bytes],
+    message: str,
+    *,
+    when: datetime,
+    author: str,
+    indexed: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Save pages, of which there may be more than fit in memory, in one commit; the index follows in batches.
+
+    `indexed` is told how many of them are in the index so far. Meanwhile nobody else takes them for edits by hand
+    and does the work as well.
+    """
+    with locked(_many_lock(res, project), timeout=LOCK_WAIT):
+        res.wiki(project).commit(texts, message, author=author, when=when)
+        _index_files(res, project, list(texts), indexed)
+
+
+def _many_lock(res: Resources, project: Project) -> Path:
+    return res.home / "locks" / f"pages-{project.id}.lock"
+
+
+def _many_under_way(res: Resources, project: Project) -> bool:
+    """Tell whether somebody saves many pages just now. Nothing is locked, or loaded for it, where nobody ever did."""
+    lock = _many_lock(res, project)
+    if not holder_file(lock).exists():
+        return False
+    try:
+        with locked(lock, timeout=0):
+            return False  # who held it has died, and what is left to do looks like edits by hand
+    except StorageError:
+        return True
+
+
 def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
     """Make the index say of one page what the file says now (nothing, when it is gone)."""
+    _index(db, project, _look(res, project, path))
+
+
+def _index_files(
+    res: Resources, project: Project, paths: Sequence[str], indexed: Callable[[int], None] = lambda _: None
+) -> None:
+    """Do that for many, each batch a transaction, and read the files before it begins: others have the lock then."""
+    for start in range(0, len(paths), BATCH):
+        looks = [_look(res, project, path) for path in paths[start : start + BATCH]]
+        with res.index.write() as db:
+            for look in looks:
+                changed = look.stamp != _stamp(res.wiki(project).folder / look.path)
+                _index(db, project, _look(res, project, look.path) if changed else look)
+        indexed(start + len(looks))
+
+
+def _look(res: Resources, project: Project, path: str) -> Look:
     file = res.wiki(project).folder / path
+    stamp = _stamp(file)
     try:
-        stat = file.stat()
         text = file.read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:
-        page = rows.page_record(db, project.id, path)
-        if page and page.kind == "handoff":
-            rows.drop_handoff(db, page.id)
-        rows.drop_page(db, project.id, path)
-        return
-    seen = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
+        stamp = None
+    if stamp is None:
+        return Look(path)
+    seen = datetime.fromtimestamp(stamp[0] / 1e9, timezone.utc)
     page = markdown.page_from(path, text, project=project.id, created=seen, updated=seen)
-    rows.put_page(db, page, stat.st_mtime_ns, stat.st_size, markdown.links(page.body))
-    if page.kind == "handoff":
-        rows.put_handoff(db, handoffs.from_page(page, markdown.parse(text)[0]))
+    return Look(path, page, text, stamp)
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _index(db: Connection, project: Project, look: Look) -> None:
+    if look.page is None or look.stamp is None:
+        known = rows.page_record(db, project.id, look.path)
+        if known and known.kind == "handoff":
+            rows.drop_handoff(db, known.id)
+        rows.drop_page(db, project.id, look.path)
+        return
+    rows.put_page(db, look.page, *look.stamp, markdown.links(look.page.body))
+    if look.page.kind == "handoff":
+        rows.put_handoff(db, handoffs.from_page(look.page, markdown.parse(look.text)[0]))
 
 
 def notice_edits(res: Resources, project: Project, *, now: datetime, always: bool = True) -> int:
@@ -68,7 +150,7 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     Without `always` a project of more than ORDINARY pages is looked through only now and then, so that this takes
     no more than one part in SHARE of anybody's time.
     """
-    if not always and not _scan_is_due(res, project, now):
+    if (not always and not _scan_is_due(res, project, now)) or _many_under_way(res, project):
         return 0
     started = time.perf_counter()
     wiki = res.wiki(project)
@@ -78,12 +160,10 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     if len(known) > ORDINARY:
         _note_scan(res, project, now, time.perf_counter() - started)
     touched = [*seen.changed, *seen.added, *seen.vanished]
-    if not touched:
+    if not touched or _many_under_way(res, project):
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
-    with res.index.write() as db:
-        for path in touched:
-            index_file(db, res, project, path)
+    _index_files(res, project, touched)
     return len(touched)
 
 

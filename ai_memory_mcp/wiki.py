@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
-from ai_memory_mcp.markdown import safe_path, slug
+from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
     from dulwich.index import ConflictedIndexEntry, IndexEntry
@@ -37,7 +37,8 @@ _STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was
 _INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a crash
 _OBJECT_MODE = 0o600 if sys.platform == "win32" else 0o400  # there, what is read-only cannot be removed
 _BIG_TREE = 64 * 1024  # bytes; the ids in a tree do not compress, so a big one is stored as it is (20 ms saved at 1 MB)
-_PACK_AT_ONCE = 64  # pages; a larger commit is written as one pack, with one fsync instead of hundreds
+_PACK_AT_ONCE = 64  # pages; a larger commit is written as a pack, with one fsync instead of hundreds
+_PACK_SIZE = 16 * 1024 * 1024  # bytes of pages; a still larger one as several, so that it need not fit in memory
 _QUICK_INDEX = 256 * 1024  # bytes of git's index: about 2,500 pages, 25 ms to rewrite
 _GIT_PATIENCE = 2.0  # seconds to wait for a git command that holds the branch
 _CONFIG = b"""[core]
@@ -139,18 +140,21 @@ class ProjectWiki:
 
         What somebody edited by hand in one of these pages is committed first, so no version is lost. Only the
         given paths change in history: pages that vanished from disk stay there. Goes on from whatever branch
-        is checked out. Raises InputError for a bad path, StorageError when the disk, the lock or the
-        repository refuses, and also in the middle of a merge or rebase and on a detached HEAD; nothing is
-        written then.
+        is checked out. A mapping that reads its values when asked for them is never held in memory as a whole.
+        Raises InputError for a bad path, StorageError when the disk, the lock or the repository refuses, and also
+        in the middle of a merge or rebase and on a detached HEAD; nothing is written then.
         """
-        pages = {safe_path(path): data for path, data in changes.items()}
-        targets = {path: self._target(path) for path in pages}
+        pages = changes
+        if any(safe_path(path) != path for path in changes):
+            pages = {safe_path(path): data for path, data in changes.items()}
+        for path in pages:
+            self._target(path)
         with self._alone() as repo:
             _head(repo)  # refuses before anything is written
-            edited = self._edited(repo, [path for path in pages if _differs(targets[path], pages[path])])
+            edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
             _record(repo, edited, _by_hand(edited), "by hand", when)
             for path, data in pages.items():
-                self._put(targets[path], data)
+                self._put(self.folder / path, data)
             return _record(repo, pages, message, author, when)
 
     def uncommitted(self, candidates: Iterable[str]) -> dict[str, bytes]:
@@ -343,7 +347,7 @@ def _walk(root: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False) and entry.name.isprintable():
+        elif entry.name.endswith(".md") and entry.is_file(follow_symlinks=False) and readable(entry.name):
             yield prefix + entry.name, entry
 
 
@@ -517,7 +521,7 @@ def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
 def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> str | None:
     """Commit pages onto the checked-out branch; starts again when git moved it meanwhile."""
     new: list[_Object] = []
-    blobs = {os.fsencode(p): None if data is None else _add(new, "blob", data) for p, data in pages.items()}
+    blobs = _blobs(repo, pages, new)
     deadline = time.monotonic() + _GIT_PATIENCE
     while True:
         head = _head(repo)
@@ -538,6 +542,20 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
                 ".git/refs/heads, then try again."
             )
         time.sleep(0.02)
+
+
+def _blobs(repo: Repo, pages: Mapping[str, bytes | None], new: list[_Object]) -> dict[bytes, bytes | None]:
+    """Return the ids of pages by path. Their objects are put into `new`, and stored on the way where they are many."""
+    blobs: dict[bytes, bytes | None] = {}
+    size = 0
+    for path, data in pages.items():
+        blobs[os.fsencode(path)] = None if data is None else _add(new, "blob", data)
+        size += len(data or b"")
+        if size > _PACK_SIZE:
+            _store(repo, new)
+            new.clear()
+            size = 0
+    return blobs
 
 
 def _commit_data(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> bytes:

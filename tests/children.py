@@ -105,6 +105,27 @@ def emit_many(home: str, session: str, payloads: list[tuple[str, dict[str, Any]]
 def ingest_killed(home: str, at: int, counted: str) -> None:
     """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
     memory = opened(home)
+    killed(memory.ingest, memory, at, counted)
+
+
+def import_killed(home: str, folder: str, at: int, counted: str) -> None:
+    """The same with an import of Markdown into `general`."""
+    memory = opened(home)
+    killed(lambda: memory.import_markdown(Scope(project="general"), Path(folder)), memory, at, counted)
+
+
+def import_markdown(home: str, folder: str, start: Any, results: Any) -> None:
+    """Import once all are ready; gives how many pages are there by then, or what went wrong."""
+    memory = opened(home)
+    start.wait()
+    try:
+        report = memory.import_markdown(Scope(project="general"), Path(folder))
+        results.put(len(report.added) + report.unchanged)
+    except BaseException as error:
+        results.put(repr(error))
+
+
+def killed(act: Callable[[], object], memory: LocalMemory, at: int, counted: str) -> None:
     package = os.path.dirname(emit.__file__) + os.sep
     passed = 0
 
@@ -121,7 +142,7 @@ def ingest_killed(home: str, at: int, counted: str) -> None:
         return on_line if name.startswith(package) and name[len(package) :] in WATCHED else None
 
     sys.settrace(on_call)
-    memory.ingest()
+    act()
     memory.close()
     sys.settrace(None)
     Path(counted).write_text(str(passed))
@@ -139,6 +160,7 @@ WATCHED = frozenset(  # where state on disk changes; pure modules would only dil
         "journal.py",
         "files.py",
         "registry.py",
+        "importing.py",
         "brief.py",
         "index/db.py",
         "index/rows.py",

@@ -28,7 +28,8 @@ LAYERS = (
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing""",
+        ingest settle brief recall reindex writing importing
+        importing_files importing_places""",
     ),
     ("composition", "local"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
@@ -191,12 +192,14 @@ def test_looking_something_up_needs_no_git_and_no_mcp() -> None:
     assert loaded_by(code) & {"dulwich", "mcp", "sqlite_utils", "filelock", "asyncio", "tomlkit", "litellm"} == set()
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    """The parser of every command."""
-    for action in build_parser()._actions:
+def commands(parser: argparse.ArgumentParser | None = None) -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command (`import markdown` is one)."""
+    found = {}
+    for action in (parser or build_parser())._actions:
         if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
+            for name, command in action.choices.items():
+                found |= {f"{name} {more}": one for more, one in commands(command).items()} or {name: command}
+    return found
 
 
 def test_every_command_is_documented() -> None:
@@ -204,7 +207,7 @@ def test_every_command_is_documented() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     table = readme.split("## Commands")[1].split("## ")[0]
 
-    assert set(re.findall(r"^\| `([a-z-]+)", table, re.M)) == set(commands())
+    assert set(re.findall(r"^\| `([a-z-]+)", table, re.M)) == {name.split()[0] for name in commands()}
 
 
 def test_every_option_has_help() -> None:

@@ -77,13 +77,17 @@ def start(*words, **more):
 def finish(process, given=None):
     """Wait for a process: its exit code, and what it wrote as text."""
     out, err = process.communicate(given, timeout=30)
-    return process.returncode, out.decode("utf-8"), err.decode("utf-8")
+    return process.returncode, out.decode("utf-8"), (err or b"").decode("utf-8")
 
 
-def commands():
-    """The parser of each command, by name."""
-    subs = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return subs.choices
+def commands(parser=None):
+    """The parser of each command, by name (`import markdown` is one)."""
+    found = {}
+    for action in (parser or build_parser())._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, command in action.choices.items():
+                found |= {f"{name} {more}": one for more, one in commands(command).items()} or {name: command}
+    return found
 
 
 def give_events(place):
@@ -122,7 +126,7 @@ def test_every_command_and_every_argument_of_it_is_explained(name):
 def test_no_command_is_a_usage_error_that_shows_them_all(place, capsys):
     assert main([]) == 2
     printed = capsys.readouterr().out
-    assert all(re.search(rf"^    {name}\b", printed, re.M) for name in commands())
+    assert all(re.search(rf"^    {name.split()[0]}\b", printed, re.M) for name in commands())
 
 
 def test_emit_explains_itself_instead_of_waiting_for_an_event(place):
@@ -167,6 +171,63 @@ def test_sessions_status_ingest_and_reindex_count_the_same(place, ask):
     assert ask("reindex")["counts"] == before["counts"]
     assert ask("status") == before
     assert [project["name"] for project in ask("projects")["projects"]] == ["shop"]
+
+
+@pytest.fixture
+def vault(place):
+    """A folder to import, with something in it that cannot be."""
+    folder = place / "vault"
+    (folder / "decisions").mkdir(parents=True)
+    (folder / "Trees.md").write_text("# About trees\n\nOaks grow slowly.\n")
+    (folder / "decisions" / "plant.md").write_text("We plant oaks.\n")
+    (folder / "bad\x1b[31m.md").write_bytes(b"\xff")
+    (folder / "oak.png").write_bytes(b"\x89PNG")
+    return folder
+
+
+def test_import_tells_what_has_come_and_what_has_not(ask, vault):
+    pages = {"Trees.md": "notes/Trees.md", "decisions/plant.md": "decisions/plant.md"}
+    told = ask("import", "markdown", str(vault), "--dry-run")
+    assert (told["added"], told["dry_run"], ask("recent")) == (pages, True, {"pages": []})
+    told = ask("import", "markdown", str(vault))
+    assert (told["added"], told["unchanged"], told["other_files"]) == (pages, 0, 1)
+    assert (list(told["skipped"].values()), told["kinds"]) == (["not UTF-8"], {"decision": 1, "note": 1})
+    assert ask("search", "how fast do oaks grow")["hits"][0]["title"] == "About trees"
+    assert ask("import", "markdown", str(vault))["unchanged"] == 2
+
+
+def test_import_speaks_of_it_to_a_person(place, vault, capsys):
+    assert main(["import", "markdown", str(vault), "--dry-run"]) == 0
+    assert main(["import", "markdown", str(vault)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "Trees.md → notes/Trees.md\n" in printed.out
+    assert f"2 would be added, 0 would be updated, 0 unchanged  project shop, from {vault}\n" in printed.out
+    assert f"2 added, 0 updated, 0 unchanged  project shop, from {vault}\n" in printed.out
+    assert "of kind decision 1, note 1\n1 left out:\n  bad[31m.md: not UTF-8\n" in printed.out
+
+
+def test_import_needs_a_kind_of_thing_and_a_folder_that_is_there(place, fails, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["import"])
+    assert "WHAT" in capsys.readouterr().err
+    assert "there is no folder" in fails("import", "markdown", "nowhere")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals to be had")
+def test_a_terminal_is_shown_how_far_an_import_is(place, vault):
+    import pty
+
+    ours, theirs = pty.openpty()
+    code, out, _ = finish(start("import", "markdown", str(vault), stderr=theirs))
+    shown = os.read(ours, 65536).decode()
+    for end in (ours, theirs):
+        os.close(end)
+    assert code == 0
+    assert "2 added" in out
+    assert "\x1b" not in out
+    assert re.search(r"reading +\[.*\] \d of 3", shown)
+    assert shown.endswith("\r\x1b[K")
 
 
 def test_brief_tells_its_text(place, ask):

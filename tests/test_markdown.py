@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import PureWindowsPath
@@ -11,7 +12,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ai_memory_mcp.errors import InputError
-from ai_memory_mcp.markdown import links, page_from, parse, problem, safe_path, set_keys, slug, text_from
+from ai_memory_mcp.markdown import (
+    links,
+    page_from,
+    parse,
+    problem,
+    relink,
+    safe_path,
+    set_keys,
+    slug,
+    tame_path,
+    text_from,
+)
 from ai_memory_mcp.model import Page
 
 NOW = datetime(2026, 11, 22, 17, 0, tzinfo=timezone.utc)
@@ -318,3 +330,60 @@ def test_an_accepted_path_stays_inside_on_every_system(path: str) -> None:
     assert not windows.drive
     assert ".." not in windows.parts
     assert not any(part.startswith(".") for part in safe.split("/"))
+
+
+_NAMES = ["con", "CON.md", "git~1", "a.md", ".hidden", "..", ". .x", "x" * 250, "é" * 200, "e\u0301", "what?", "\ud800"]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(st.text(max_size=12) | st.sampled_from(_NAMES), min_size=1, max_size=6).map("/".join),
+    st.sampled_from(["", "-1a2b3c4d"]),
+)
+@example("\u00a0", "")
+@example("a/b .md/c.", "")
+@example("/".join(["folder" * 9] * 9), "-1a2b3c4d")
+def test_any_text_is_tamed_into_a_safe_path_that_keeps_its_mark(text: str, mark: str) -> None:
+    tame = tame_path(text, mark)
+    assert safe_path(tame) == tame
+    assert tame.endswith(f"{mark}.md")
+    assert mark or tame_path(tame) == tame
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["notes/a.md", "notes/Ünïcode name, v1.2 (draft).md", "a/b/c..md", "notes/日本語\u3000名.md", "x" * 197 + ".md"],
+)
+def test_a_safe_path_is_tame_already(path: str) -> None:
+    assert tame_path(path) == safe_path(path) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[[a]] [[a|b]] [[a#b]] ![[a]]", "[[X]] [[X|b]] [[X#b]] ![[X]]"),
+        (
+            "[x](a.md) [x](a.md#b 'c') [x](<a b.md>)",
+            "[x](Y%20%28a%29.md) [x](Y%20%28a%29.md#b 'c') [x](<Y%20%28a%29.md>)",
+        ),
+        ("[x](https://e.org/a.md) [x](/a.md) [x](a.txt) [x]", None),
+        ("`[[a]]` ``[x](a.md) ` ``\n```\n[[a]]\n```\n", None),
+        ("a ` b [[a]]\r\n[[a]]\x0c[[a]]", "a ` b [[X]]\r\n[[X]]\x0c[[X]]"),
+        ("| [[a\\|b]] |", "| [[X\\|b]] |"),
+    ],
+)
+def test_targets_of_links_are_exchanged_and_nothing_else(text: str, expected: str | None) -> None:
+    assert relink(text, lambda _: "X", lambda _: "Y (a).md") == (text if expected is None else expected)
+    assert relink(text, lambda _: None, lambda _: None) == text
+
+
+@given(st.text("[]()|#\\ \n<>%.ad/m", max_size=80))
+def test_links_are_exchanged_where_links_are_seen(text: str) -> None:
+    asked: list[str] = []
+    relink(text, lambda target: asked.append(target), lambda target: asked.append(target))  # type: ignore[func-returns-value]
+    assert set(filter(None, asked)) == set(links(text))
+
+
+def test_exchanging_the_links_of_one_endless_line_takes_no_longer_than_reading_it() -> None:
+    text = "`a` [[b]] [x](c.md) " * 20_000
+    assert len(re.findall("X", relink(text, lambda _: "X", lambda _: "X.md"))) == 40_000

@@ -169,6 +169,13 @@ def test_scan_finds_added_changed_and_vanished_pages(wiki: ProjectWiki) -> None:
     assert (list(found.added), list(found.changed), found.vanished) == (["notes/d.md"], ["a.md"], {"b.md"})
 
 
+def test_names_with_spaces_and_joiners_of_other_scripts_are_pages(wiki: ProjectWiki) -> None:
+    names = {"notes/日本\u3000語.md", "notes/می\u200cخواهم.md", "notes/a\u00a0b.md"}
+    wiki.commit(dict.fromkeys(names, b"text"), "Add", author="user", when=NOW)
+    (wiki.folder / "notes" / "bell\x07.md").write_bytes(b"no page")
+    assert set(wiki.paths()) == names
+
+
 def test_hand_edits_are_found_and_committed_as_such(wiki: ProjectWiki) -> None:
     write(wiki, {"a.md": b"A", "b.md": b"B"})
     (wiki.folder / "a.md").write_bytes(b"A, better")

@@ -21,6 +21,7 @@ from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import AiMemoryError
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
+AddParser = Callable[..., argparse.ArgumentParser]  # argparse's own way to add a command
 KINDS = ("note", "decision", "gotcha", "procedure", "concept", "rule", "slot", "session")
 
 
@@ -91,22 +92,33 @@ def build_parser() -> argparse.ArgumentParser:
     parser.set_defaults(run="")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
+    add = _adder(commands.add_parser)
+    add_scoped = _scoped(add)
+    _wire_commands(add)
+    _use_commands(add_scoped)
+    _import_commands(commands.add_parser)
+    _run_commands(add, add_scoped)
+    return parser
+
+
+def _adder(add_parser: AddParser) -> Add:
     def add(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command = add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.set_defaults(run=run)
         command.add_argument("--json", action="store_true", help="print JSON")
         return command
 
+    return add
+
+
+def _scoped(add: Add) -> Add:
     def add_scoped(name: str, run: str, text: str) -> argparse.ArgumentParser:
         command = add(name, run, text)
         command.add_argument("--project", help="project by name, instead of the one this folder belongs to")
         command.add_argument("--workspace", help="workspace by name")
         return command
 
-    _wire_commands(add)
-    _use_commands(add_scoped)
-    _run_commands(add, add_scoped)
-    return parser
+    return add_scoped
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:
@@ -210,6 +222,16 @@ def _handoff_command(add: Add) -> None:
     handoff.add_argument("--to", default="any", help="leave: only for this agent")
     for name in ("next-step", "open-question", "failed-approach", "decision", "file-touched"):
         handoff.add_argument(f"--{name}", action="append", default=[], help="leave: may be repeated")
+
+
+def _import_commands(add_parser: AddParser) -> None:
+    text = "bring in what was kept elsewhere"
+    command = add_parser("import", help=text, description=text[0].upper() + text[1:] + ".")
+    add = _scoped(_adder(command.add_subparsers(title="what to import", metavar="WHAT", required=True).add_parser))
+    text = "bring in the Markdown files of a folder as pages; again, what is new or has changed"
+    markdown = add("markdown", "imports:markdown", text)
+    markdown.add_argument("folder", metavar="DIR", help="the folder, e.g. a vault of Obsidian or the docs of a project")
+    markdown.add_argument("--dry-run", action="store_true", help="only tell what would come")
 
 
 def _run_commands(add: Add, add_scoped: Add) -> None:

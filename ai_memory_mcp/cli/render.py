@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
 from pydantic import BaseModel
 
-from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, Project, Session, Status
+from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, ImportReport, Project, Session, Status
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CLEAR = "\r\x1b[K"
+LISTED = 20  # lines of a list that may be long
 STYLES = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
 
 
@@ -26,6 +29,31 @@ def out(text: str = "") -> None:
 def warn(text: str) -> None:
     """Print a line to stderr."""
     sys.stderr.write(text + "\n")
+
+
+class Bar:
+    """A line on stderr that tells how far a long command is; none where no terminal is."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._told = ("", 0.0)  # which step, and when
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal:
+            sys.stderr.write(_CLEAR)
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """Tell what is being done and how many of how many are done, ten times a second at most."""
+        now = time.monotonic()
+        if not self._terminal or (step == self._told[0] and now - self._told[1] < 0.1):
+            return
+        self._told = (step, now)
+        filled = 24 * done // total if total else 0
+        sys.stderr.write(f"{_CLEAR}{step:<10} [{'#' * filled:<24}] {done:,} of {total:,}")
+        sys.stderr.flush()
 
 
 def as_json(value: BaseModel | Mapping[str, Any]) -> None:
@@ -157,6 +185,32 @@ def status(found: Status) -> None:
     out(f"home      {found.home}")
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
+
+
+def imported(found: ImportReport) -> None:
+    """Print what an import did, or would do."""
+    changed = {**found.added, **found.updated}
+    if found.dry_run:
+        _list([f"{safe(name)} → {styled(safe(path), 'cyan')}" for name, path in sorted(changed.items())])
+    would = "would be " if found.dry_run else ""
+    counts = f"{len(found.added):,} {would}added, {len(found.updated):,} {would}updated, {found.unchanged:,} unchanged"
+    out(f"{styled(counts, 'bold')}  {styled(safe(f'project {found.project}, from {found.folder}'), 'dim')}")
+    if found.kinds:
+        out("of kind " + ", ".join(f"{kind} {count:,}" for kind, count in found.kinds.items()))
+    if found.redacted:
+        out(f"{found.redacted:,} of them had secrets in them, which are redacted")
+    if found.skipped:
+        out(f"{len(found.skipped):,} left out:")
+        _list([safe(f"  {name}: {reason}") for name, reason in found.skipped.items()])
+    if found.other_files:
+        out(f"not Markdown: {found.other_files:,} other files")
+
+
+def _list(lines: Sequence[str]) -> None:
+    for line in lines[:LISTED]:
+        out(line)
+    if len(lines) > LISTED:
+        out(f"  … and {len(lines) - LISTED:,} more; --json lists all")
 
 
 def agents(rows: Sequence[Mapping[str, Any]]) -> None:

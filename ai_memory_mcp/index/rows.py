@@ -402,6 +402,13 @@ def page_stamps(db: sqlite3.Connection, project_id: str) -> dict[str, tuple[int,
     return {row["path"]: (row["mtime"], row["size"]) for row in rows}
 
 
+def owner(db: sqlite3.Connection, page_id: str) -> tuple[str, str] | None:
+    """Return (project, path) of the page with this id; of a session that has it, without a page, the path is ''."""
+    sql = "SELECT project, path FROM pages WHERE id = ? UNION ALL SELECT project, '' FROM sessions WHERE id = ?"
+    row = db.execute(sql, (page_id, page_id)).fetchone()
+    return (row[0], row[1]) if row else None
+
+
 def find_pages(db: sqlite3.Connection, ref: str, project_id: str) -> list[tuple[str, str]]:
     """Return (project, path) of pages whose path, id, file name or title is `ref`; best match first."""
     stem = "%/" + ref.removesuffix(".md").replace("%", "").replace("_", "\\_") + ".md"

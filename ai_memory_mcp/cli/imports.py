@@ -1,0 +1,17 @@
+"""Commands that bring in what was kept elsewhere: `import markdown`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ai_memory_mcp.cli import render
+from ai_memory_mcp.cli.context import opened, scope
+
+
+def markdown(args: argparse.Namespace) -> int:
+    """Bring in the Markdown files of a folder as pages."""
+    with render.Bar() as bar, opened() as memory:
+        found = memory.import_markdown(scope(args), Path(args.folder), dry_run=args.dry_run, progress=bar.show)
+    render.as_json(found) if args.json else render.imported(found)
+    return 0
