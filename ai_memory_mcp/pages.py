@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp import markdown
+from ai_memory_mcp import history, markdown
+from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.gitlog import Commit
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
@@ -37,9 +40,18 @@ def save(
     wiki = res.wiki(project)
     changes = {path: None if text is None else text.encode("utf-8", "replace") for path, text in texts.items()}
     wiki.commit(changes, message, author=author, when=when)
+    _index(res, project, changes, wiki.made)
+
+
+def _index(res: Resources, project: Project, paths: Iterable[str], made: Sequence[Commit]) -> None:
+    """Make the index say what is on disk and in history now, in one transaction."""
     with res.index.write() as db:
-        for path in changes:
+        for path in paths:
             index_file(db, res, project, path)
+        recorded = history.record(db, project.id, made)
+    if not recorded:
+        with suppress(StorageError):  # whoever asks for the history tries again, and is told
+            history.follow(res, project)
 
 
 def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
@@ -81,9 +93,7 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     if not touched:
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
-    with res.index.write() as db:
-        for path in touched:
-            index_file(db, res, project, path)
+    _index(res, project, touched, wiki.made)
     return len(touched)
 
 

@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from typing import Any
 
-from ai_memory_mcp import markdown, pages
+from ai_memory_mcp import history, pages, related
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
@@ -24,6 +25,7 @@ HIDDEN = ("index", "project")
 SUPERSEDED = 0.3  # a superseded page stays findable, but below what is current
 FEW = 3  # with fewer page hits than this, observations are asked as well
 PER_SESSION = 3  # observations of one session among the hits, where they only fill up
+LATEST = 10  # revisions of a page that are told with its links
 NAMED = 3  # projects that an answer names one by one
 FRAME = "00 hits in project  (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"  # round an answer's hits
 SEPARATORS = 48  # characters of a hit beside its facts, title and snippet
@@ -84,16 +86,13 @@ def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int
 
 
 def read_page(res: Resources, db: Db, project: Project, path: str, *, links: bool) -> Document:
-    """Return a page with, on request, its links both ways."""
+    """Return a page with the verdicts on it and, on request, what belongs to it and its newest revisions."""
     page, text = pages.load(res, project, path)
-    return Document(
-        ref=path,
-        title=page.title,
-        text=text,
-        page=page,
-        links=markdown.links(page.body) if links else (),
-        backlinks=tuple(rows.backlinks(db, project.id, path, page.title)) if links else (),
-    )
+    more: dict[str, Any] = {"feedback": tuple(rows.standing(db, [page.id]))}
+    if links:
+        more |= related.of_page(db, page)
+        more["history"] = history.of_page(db, res, project, path, limit=LATEST, diff=False)
+    return Document(ref=path, title=page.title, text=text, page=page, **more)
 
 
 def read_session(res: Resources, row: SessionRow, project: Project, *, observations: bool) -> Document:

@@ -24,11 +24,11 @@ LAYERS = (
         """errors model memory place alive secretscan secretglance clipping redact markdown ranking prose shell verdict
         briefparts""",
     ),
-    ("resources", "config project spool journal wiki index files processes agents.spec resources"),
+    ("resources", "config project spool journal gitlog wiki index files processes agents.spec resources"),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing""",
+        ingest settle brief recall reindex writing history related feedback""",
     ),
     ("composition", "local"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),

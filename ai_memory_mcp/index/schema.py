@@ -101,7 +101,45 @@ def m001_initial(db: Database) -> None:
     db.table("handoffs").create_index(["project", "state"], if_not_exists=True)
 
 
-MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_initial,)
+def m002_past_and_opinions(db: Database) -> None:
+    """Add what commits did to pages, what pages are found by beside their words, and what readers made of them."""
+    commits = db.table("commits").create(
+        {
+            "number": int,
+            "project": str,
+            "id": str,
+            "at": int,
+            "depth": int,  # more than that of any commit before it
+            "author": str,
+            "subject": str,
+        },
+        pk="number",
+        if_not_exists=True,
+    )
+    commits.create_index(["project", "id"], unique=True, if_not_exists=True)
+    commits.create_index(["project", "at"], if_not_exists=True)
+    revisions = db.table("revisions").create(
+        {"project": str, "path": str, "depth": int, "number": int, "how": str, "blob": bytes}, if_not_exists=True
+    )
+    revisions.create_index(["project", "path", "depth"], if_not_exists=True)
+    revisions.create_index(["number"], if_not_exists=True)
+    revisions.create_index(["blob"], if_not_exists=True)
+    db.table("facts").create({"project": str, "path": str, "fact": str, "value": str}, if_not_exists=True)
+    db.table("facts").create_index(["project", "path"], if_not_exists=True)
+    db.execute("CREATE INDEX IF NOT EXISTS facts_by_value ON facts (project, fact, value COLLATE NOCASE)")
+    db.execute("CREATE INDEX IF NOT EXISTS links_by_target ON links (project, target COLLATE NOCASE)")
+    db.table("feedback").create(
+        {"target": str, "by": str, "project": str, "verdict": str, "at": int, "record": str},
+        pk=("target", "by"),
+        if_not_exists=True,
+    )
+    db.table("uses").create(
+        {"id": str, "project": str, "count": int, "last": int}, pk=("id", "project"), if_not_exists=True
+    )
+    db.table("uses").create_index(["project"], if_not_exists=True)
+
+
+MIGRATIONS: tuple[Callable[[Database], None], ...] = (m001_initial, m002_past_and_opinions)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
