@@ -134,6 +134,11 @@ def _touch(path: str, sides: Sequence[_Pair | None]) -> Touch:
     return Touch(path, how(any(before for before, _ in differing), blob), blob)
 
 
+def is_page(path: str) -> bool:
+    """Tell whether a file at this path is a page; hidden ones, and those whose path is no text, are not."""
+    return path.endswith(".md") and path.isprintable() and not path.startswith(".") and "/." not in path
+
+
 def how(existed: bool, blob: bytes | None) -> How:
     """Name the change of a page that existed or not and now has this text (none: it is gone)."""
     if not blob:
@@ -155,15 +160,13 @@ def _comparer(read: Read) -> _Compare:
         for side, only in enumerate((before - after, after - before)):
             for entry in only:
                 mode, name = entry[:-21].split(b" ", 1)
-                if name.startswith(b"."):
-                    continue
-                if mode == b"40000":
+                if mode == b"40000" and not name.startswith(b"."):
                     folders.setdefault(name, [b"", b""])[side] = entry[-20:]
-                elif mode.startswith(b"100") and name.endswith(b".md"):
+                elif mode.startswith(b"100"):
                     files.setdefault(name, [b"", b""])[side] = entry[-20:]
         for name, (was, now) in files.items():
             path = os.fsdecode(prefix + name)
-            if was != now and path.isprintable():
+            if was != now and is_page(path):
                 found[path] = (was, now)
         for name, (was, now) in folders.items():
             compare(was, now, prefix + name + b"/", found)

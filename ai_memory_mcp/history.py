@@ -72,11 +72,10 @@ def of_page(
 ) -> tuple[Revision, ...]:
     """Return the newest revisions of a page, newest first; under its earlier path too, where it was moved as it was."""
     found: list[CommitRow] = []
-    seen: set[str] = set()
-    while path and path not in seen and len(found) < limit:
-        found += past.of_page(db, project.id, path, limit=limit - len(found))
-        seen.add(path)
-        path = past.moved_from(db, project.id, path)
+    below = past.DEEPEST
+    while path and len(found) < limit:
+        found += past.of_page(db, project.id, path, limit=limit - len(found), below=below)
+        path, below = past.moved_from(db, project.id, path)
     return _told(db, res, project, found, diff=diff)
 
 
@@ -116,13 +115,12 @@ def _moment(at: str) -> tuple[str, datetime | None]:
 
 def _on_date(db: Connection, res: Resources, project: Project, path: str, when: datetime) -> tuple[str, CommitRow]:
     until = rows.millis(when)
-    older, seen = path, set()
-    while older and older not in seen:
-        found = past.of_page(db, project.id, older, until=until, merges=True, limit=1)
+    older, below = path, past.DEEPEST
+    while older:
+        found = past.of_page(db, project.id, older, limit=1, below=below, until=until, merges=True)
         if found:
             return _text(res, project, path, found[0]), found[0]
-        seen.add(older)
-        older = past.moved_from(db, project.id, older)
+        older, below = past.moved_from(db, project.id, older)
     raise NotFoundError(f"'{path}' did not exist yet then; `ai-memory-mcp history {path}` tells since when it does")
 
 
@@ -141,7 +139,7 @@ def _in_commit(db: Connection, res: Resources, project: Project, path: str, comm
     if len(found) > 1:
         raise InputError(f"several commits begin with {commit}; give more of the id")
     wiki = res.wiki(project)
-    origin = past.moved_from(db, project.id, path)
+    origin = past.moved_from(db, project.id, path)[0]
     try:
         text = wiki.read_at(path, found[0].id)
     except NotFoundError:

@@ -126,6 +126,8 @@ class LocalMemory:
             if not ref:
                 for project in self._reach(rows.projects(db), resolved, everywhere=False):
                     found += history.recent(db, self.res, project, limit=limit, diff=diff)
+                if self._trouble and not found:
+                    raise StorageError(self._trouble)
                 return tuple(sorted(found, key=lambda one: one.at, reverse=True)[:limit])
             for project in self._places(db, resolved, scope, ref):
                 path = history.find_path(db, project, ref)

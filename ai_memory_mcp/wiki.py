@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
-from ai_memory_mcp.gitlog import Commit, Touch, Walk, header, how, tree_entries, walk
+from ai_memory_mcp.gitlog import Commit, Touch, Walk, header, how, is_page, tree_entries, walk
 from ai_memory_mcp.markdown import safe_path, slug
 
 if TYPE_CHECKING:
@@ -585,10 +585,10 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
 def _touches(trees: _Trees, root: bytes | None, blobs: Mapping[bytes, bytes | None]) -> tuple[Touch, ...]:
     """Which of the pages a commit of these blobs (path -> id, None removes) changed, and how."""
     found = []
-    for path, blob in sorted(blobs.items()):
-        before = trees.blob(root, os.fsdecode(path))
-        if before != blob:
-            found.append(Touch(os.fsdecode(path), how(before is not None, blob), blob or b""))
+    for path, blob in sorted((os.fsdecode(path), blob) for path, blob in blobs.items()):
+        before = trees.blob(root, path)
+        if before != blob and is_page(path):
+            found.append(Touch(path, how(before is not None, blob), blob or b""))
     return tuple(found)
 
 

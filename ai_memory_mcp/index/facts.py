@@ -73,42 +73,42 @@ def named(db: sqlite3.Connection, project_id: str, ref: str) -> list[str]:
     return [row["path"] for row in found]
 
 
-def resolve(db: sqlite3.Connection, project_id: str, link: str, source: str = "") -> str:
-    """Return the path of the page that a link in the page `source` leads to, '' when it leads nowhere."""
-    whole = link if link.endswith(".md") else f"{link}.md"
-    for path in (whole, _near(source, link)):
+def resolve(db: sqlite3.Connection, project_id: str, link: str, source: str) -> str:
+    """Return the path of the page that a link in the page `source` leads to, '' when it leads nowhere.
+
+    It is read relative to its own folder, to the wiki, and as a name, in this order; with dots only the first.
+    """
+    dotted = link.startswith(("./", "../"))
+    for path in [_near(source, link)] if dotted else [_near(source, link), _near("", link)]:
         if db.execute("SELECT 1 FROM pages WHERE project = ? AND path = ?", (project_id, path)).fetchone():
             return path
-    return next(iter(named(db, project_id, link)), "")
+    names = [] if dotted else named(db, project_id, link)
+    return names[0] if names else ""
 
 
 def backlinks(db: sqlite3.Connection, page: Page) -> list[str]:
-    """Return the paths of pages that link to a page by path, file name or title."""
-    whole, stem = page.path.removesuffix(".md"), _stem(page.path)
-    spelled = dict.fromkeys((page.path, whole, stem, f"{stem}.md", page.title))
-    targets = db.execute(
-        f"SELECT DISTINCT target FROM links WHERE project = ? AND target COLLATE NOCASE IN ({_marks(spelled)})",
-        (page.project, *spelled),
-    ).fetchall()
-    meant = [row["target"] for row in targets if resolve(db, page.project, row["target"]) == page.path]
-    found = db.execute(
-        f"SELECT source FROM links WHERE project = ? AND target COLLATE NOCASE IN ({_marks(meant)})"
-        " UNION SELECT path FROM facts WHERE project = ? AND fact = 'near' AND value COLLATE NOCASE = ? ORDER BY 1",
-        (page.project, *meant, page.project, page.path),
-    )
-    return [row["source"] for row in found if row["source"] != page.path]
+    """Return the paths of pages that link to a page, however they name it: by path or its end, id or title."""
+    parts = page.path.removesuffix(".md").split("/")
+    ends = ["/".join(parts[first:]) for first in range(len(parts))]
+    spelled = (*ends, *(f"{end}.md" for end in ends), page.id, page.title)
+    found = set(having(db, page.project, NEAR, [page.path]))
+    alike: dict[tuple[str, str], set[str]] = {}  # what is written alike in one folder leads to one page
+    for row in _any(db, "source, target FROM links WHERE project = ? AND target", (page.project,), spelled):
+        alike.setdefault((row["target"], posixpath.dirname(row["source"])), set()).add(row["source"])
+    for (target, _), sources in alike.items():
+        if resolve(db, page.project, target, min(sources)) == page.path:  # a name may be another page's as well
+            found |= sources
+    return sorted(found - {page.path})
 
 
 def having(db: sqlite3.Connection, project_id: str, fact: str, values: Iterable[str]) -> list[str]:
     """Return the paths of pages of which a fact has one of these values."""
+    found = _any(db, "path FROM facts WHERE project = ? AND fact = ? AND value", (project_id, fact), values)
+    return sorted({row["path"] for row in found})
+
+
+def _any(db: sqlite3.Connection, query: str, args: tuple[str, ...], values: Iterable[str]) -> list[sqlite3.Row]:
+    """Select what has one of these values. No order is asked for, which would keep SQLite from the index by value."""
     wanted = tuple(dict.fromkeys(values))
-    found = db.execute(
-        "SELECT DISTINCT path FROM facts WHERE project = ? AND fact = ?"
-        f" AND value COLLATE NOCASE IN ({_marks(wanted)}) ORDER BY path",
-        (project_id, fact, *wanted),
-    )
-    return [row["path"] for row in found]
-
-
-def _marks(values: Iterable[object]) -> str:
-    return ",".join("?" for _ in values)
+    marks = ",".join("?" * len(wanted))
+    return db.execute(f"SELECT {query} COLLATE NOCASE IN ({marks})", (*args, *wanted)).fetchall()

@@ -15,6 +15,7 @@ from ai_memory_mcp.gitlog import Commit, Touch
 from ai_memory_mcp.index import rows
 
 HEAD = "head:"  # + project id, among the facts about the index: the commit up to which history is recorded
+DEEPEST = LATEST = 2**62
 PAGES = 20  # of one commit are told; an import may have thousands
 _COLUMNS = "c.number, c.id, c.at, c.author, c.subject, c.depth, c.project"
 
@@ -77,17 +78,24 @@ def drop(db: sqlite3.Connection, project_id: str) -> None:
 
 
 def of_page(
-    db: sqlite3.Connection, project_id: str, path: str, *, limit: int, until: int | None = None, merges: bool = False
+    db: sqlite3.Connection,
+    project_id: str,
+    path: str,
+    *,
+    limit: int,
+    below: int = DEEPEST,
+    until: int = LATEST,
+    merges: bool = False,
 ) -> list[CommitRow]:
     """Return the commits that touched a page, newest first, each with that page alone.
 
-    `until` (Unix ms) leaves out what was committed later; `merges` adds those that took the page from one side.
+    Those below a depth, committed until a time (Unix ms); `merges` adds those that took the page from one side.
     """
-    conditions = ("" if until is None else "AND c.at <= ?") + ("" if merges else " AND r.how <> 'merged'")
     found = db.execute(
         f"SELECT {_COLUMNS}, r.path, r.how, r.blob FROM revisions r JOIN commits c ON c.number = r.number"
-        f" WHERE r.project = ? AND r.path = ? {conditions} ORDER BY r.depth DESC, c.id LIMIT ?",
-        (project_id, path, *(() if until is None else (until,)), limit),
+        " WHERE r.project = ? AND r.path = ? AND r.depth < ? AND c.at <= ? AND (? OR r.how <> 'merged')"
+        " ORDER BY r.depth DESC, c.id LIMIT ?",
+        (project_id, path, below, until, merges, limit),
     )
     return [_row(row, (_touch(row),), 1) for row in found]
 
@@ -101,17 +109,20 @@ def before(db: sqlite3.Connection, project_id: str, path: str, depth: int) -> by
     return row["blob"] if row else b""
 
 
-def moved_from(db: sqlite3.Connection, project_id: str, path: str) -> str:
-    """Return where a page stood before its first commit: the path that had the same text then and is gone since."""
+def moved_from(db: sqlite3.Connection, project_id: str, path: str) -> tuple[str, int]:
+    """Return where a page stood before its first commit, and that commit's depth; ("", 0) where it was new.
+
+    That is the path which had the same text then and is gone since.
+    """
     row = db.execute(
-        "SELECT r.path FROM (SELECT blob, depth FROM revisions WHERE project = :project AND path = :path"
+        "SELECT r.path, f.depth FROM (SELECT blob, depth FROM revisions WHERE project = :project AND path = :path"
         " ORDER BY depth LIMIT 1) f JOIN revisions r ON r.blob = f.blob AND r.depth < f.depth"
         " WHERE r.project = :project AND r.path <> :path"
         " AND NOT EXISTS (SELECT 1 FROM pages p WHERE p.project = r.project AND p.path = r.path)"
         " ORDER BY r.depth DESC, r.path LIMIT 1",
         {"project": project_id, "path": path},
     ).fetchone()
-    return row["path"] if row else ""
+    return (row["path"], row["depth"]) if row else ("", 0)
 
 
 def recent(db: sqlite3.Connection, project_id: str, limit: int) -> list[CommitRow]:

@@ -127,7 +127,8 @@ def m002_past_and_opinions(db: Database) -> None:
     db.table("facts").create({"project": str, "path": str, "fact": str, "value": str}, if_not_exists=True)
     db.table("facts").create_index(["project", "path"], if_not_exists=True)
     db.execute("CREATE INDEX IF NOT EXISTS facts_by_value ON facts (project, fact, value COLLATE NOCASE)")
-    db.execute("CREATE INDEX IF NOT EXISTS links_by_target ON links (project, target COLLATE NOCASE)")
+    db.execute("DROP INDEX IF EXISTS idx_links_project_target")
+    db.execute("CREATE INDEX IF NOT EXISTS links_by_target ON links (project, target COLLATE NOCASE, source)")
     db.table("feedback").create(
         {"target": str, "by": str, "project": str, "verdict": str, "at": int, "record": str},
         pk=("target", "by"),
