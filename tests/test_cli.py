@@ -334,7 +334,9 @@ def test_stored_control_characters_never_reach_the_terminal(place, ask, capsys):
     ask("write", TROUBLE, "--body", f"Body: {TROUBLE}")
     ask("handoff", "leave", "--summary", TROUBLE, "--next-step", TROUBLE)
     path = ask("recent")["pages"][0]["path"]
-    for words in (["search", "Friday"], ["recent"], ["read", path], ["handoff"], ["brief"], ["sessions"], ["status"]):
+    judge = ["feedback", path, "stale", "--note", TROUBLE]
+    look = (["search", "Friday"], ["recent"], ["read", path, "--links"], ["history", "--diff"])
+    for words in (*look, judge, ["read", path], ["handoff"], ["brief"], ["sessions"], ["status"]):
         for form in ([], ["--json"]):
             main([*words, *form])
             assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", capsys.readouterr().out)
