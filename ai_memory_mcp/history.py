@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, time, timezone
 
 from ai_memory_mcp import markdown
-from ai_memory_mcp.errors import InputError, NotFoundError
+from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import Commit
 from ai_memory_mcp.index import past, rows
 from ai_memory_mcp.index.db import Connection
@@ -51,6 +52,12 @@ def follow(res: Resources, project: Project) -> None:
                     past.drop(db, project.id)
                 past.put_commits(db, project.id, found.commits)
                 return
+
+
+def catch_up(res: Resources, project: Project) -> None:
+    """Follow as far as git can be read: whoever asks for the history tries again, and is told why not."""
+    with suppress(StorageError):
+        follow(res, project)
 
 
 def rebuild(db: Connection, res: Resources, project: Project) -> None:
@@ -138,15 +145,12 @@ def _in_commit(db: Connection, res: Resources, project: Project, path: str, comm
         raise NotFoundError(f"there is no commit {commit} in the history; `ai-memory-mcp history` lists them")
     if len(found) > 1:
         raise InputError(f"several commits begin with {commit}; give more of the id")
-    wiki = res.wiki(project)
-    origin = past.moved_from(db, project.id, path)[0]
-    try:
-        text = wiki.read_at(path, found[0].id)
-    except NotFoundError:
-        if not origin:
-            raise
-        text = wiki.read_at(origin, found[0].id)
-    return text.decode("utf-8", "replace"), found[0]
+    older = path
+    while older:
+        with suppress(NotFoundError):
+            return res.wiki(project).read_at(older, found[0].id).decode("utf-8", "replace"), found[0]
+        older = past.moved_from(db, project.id, older)[0]
+    raise NotFoundError(f"there was no page '{path}' in {commit}; `ai-memory-mcp history {path}` tells since when")
 
 
 def _told(

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, markdown
-from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.files import private_dir, write_atomic
-from ai_memory_mcp.gitlog import Commit
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
@@ -40,18 +37,12 @@ def save(
     wiki = res.wiki(project)
     changes = {path: None if text is None else text.encode("utf-8", "replace") for path, text in texts.items()}
     wiki.commit(changes, message, author=author, when=when)
-    _index(res, project, changes, wiki.made)
-
-
-def _index(res: Resources, project: Project, paths: Iterable[str], made: Sequence[Commit]) -> None:
-    """Make the index say what is on disk and in history now, in one transaction."""
     with res.index.write() as db:
-        for path in paths:
+        for path in changes:
             index_file(db, res, project, path)
-        recorded = history.record(db, project.id, made)
+        recorded = history.record(db, project.id, wiki.made)
     if not recorded:
-        with suppress(StorageError):  # whoever asks for the history tries again, and is told
-            history.follow(res, project)
+        history.catch_up(res, project)
 
 
 def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
@@ -93,7 +84,12 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     if not touched:
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
-    _index(res, project, touched, wiki.made)
+    with res.index.write() as db:
+        for path in touched:
+            index_file(db, res, project, path)
+        recorded = history.record(db, project.id, wiki.made)
+    if not recorded:  # git itself changed the pages
+        history.catch_up(res, project)
     return len(touched)
 
 

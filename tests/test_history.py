@@ -370,7 +370,7 @@ def test_a_page_can_be_read_as_it_was_in_any_commit(memory: LocalMemory, scope: 
         assert (found.text, found.revision and found.revision.commit) == ("one\n", beside.commit)
     with pytest.raises(NotFoundError, match="no commit 0123456"):
         memory.read(scope, "notes/a.md", at="0123456")
-    with pytest.raises(NotFoundError, match="no page"):
+    with pytest.raises(NotFoundError, match=r"there was no page 'notes/first\.md' in"):
         memory.read(scope, "notes/first.md", at=git(memory, "rev-list", "--max-parents=0", "HEAD").strip())
 
 
@@ -440,6 +440,18 @@ def test_a_moved_page_keeps_its_history_under_both_names(memory: LocalMemory, sc
     assert memory.read(scope, "notes/new.md", at="2026-11-01").text == "one\n"
     assert memory.read(scope, "notes/old.md", at="2026-11-01").text == "one\n"
     assert memory.read(scope, "notes/new.md", at=new[-1].commit).text == "one\n"
+
+
+def test_a_page_that_was_moved_twice_is_found_under_its_first_name(memory: LocalMemory, scope: Scope) -> None:
+    save(memory, "notes/a.md", "one\n", 1)
+    first = memory.history(scope, "notes/a.md")[0].commit
+    for old, new in (("a", "b"), ("b", "c")):
+        (folder(memory) / f"notes/{old}.md").rename(folder(memory) / f"notes/{new}.md")
+        memory.recent(scope)
+
+    assert [one.pages[0].path for one in memory.history(scope, "c")] == ["notes/c.md", "notes/b.md", "notes/a.md"]
+    for at in (first, "2026-11-01"):
+        assert memory.read(scope, "notes/c.md", at=at).text == "one\n"
 
 
 def test_a_copy_is_not_taken_for_a_move(memory: LocalMemory, scope: Scope) -> None:

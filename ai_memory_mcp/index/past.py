@@ -94,7 +94,7 @@ def of_page(
     found = db.execute(
         f"SELECT {_COLUMNS}, r.path, r.how, r.blob FROM revisions r JOIN commits c ON c.number = r.number"
         " WHERE r.project = ? AND r.path = ? AND r.depth < ? AND c.at <= ? AND (? OR r.how <> 'merged')"
-        " ORDER BY r.depth DESC, c.id LIMIT ?",
+        " ORDER BY r.depth DESC, c.at DESC, c.id LIMIT ?",
         (project_id, path, below, until, merges, limit),
     )
     return [_row(row, (_touch(row),), 1) for row in found]

@@ -1,5 +1,5 @@
-"""Reading and writing records of the index. Functions take the connection of one operation; no SQL elsewhere
-but in `search` and `schema`. Records are stored as JSON of their model beside the columns that are asked for."""
+"""Reading and writing records of the index. Functions take the connection of one operation; no SQL outside of this
+package. Records are stored as JSON of their model beside the columns that are asked for."""
 
 from __future__ import annotations
 
