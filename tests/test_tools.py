@@ -260,11 +260,11 @@ def test_what_belongs_to_a_page_stands_below_its_text() -> None:
     assert lines[6:8] == ["Supersedes: old.md", f"History: 0123456789 {NOW:%Y-%m-%d} Mend it"]
 
 
-def test_an_old_version_says_that_it_is_one(memory: SmallMemory) -> None:
+def test_a_page_as_it_was_says_so(memory: SmallMemory) -> None:
     ask(memory, "memory.write", title="a", body="x")
     revision = Revision(commit="0123456789" * 4, at=NOW, author="codex", message="Mend", project="p", pages=(), total=1)
     found = Document(ref="a", title="A", text="x", page=memory.pages["notes/a.md"], revision=revision)
-    assert f"OLD VERSION, as committed {NOW:%Y-%m-%d %H:%M} UTC (0123456789)" in render.document(found)
+    assert f"AS IT WAS, committed {NOW:%Y-%m-%d %H:%M} UTC (0123456789)" in render.document(found)
 
 
 def test_hits_say_when_and_by_whom_they_were_written(memory: SmallMemory) -> None:

@@ -136,7 +136,7 @@ def _page_facts(found: Document) -> list[str]:
     if page.status == "superseded":
         facts.append(f"SUPERSEDED by {page.superseded_by or 'a newer page'}")
     if version:
-        facts.append(f"OLD VERSION, as committed {version.at:%Y-%m-%d %H:%M} UTC ({version.commit[:10]})")
+        facts.append(f"AS IT WAS, committed {version.at:%Y-%m-%d %H:%M} UTC ({version.commit[:10]})")
     verdicts = [
         f"marked {one.verdict} by {one.agent}, {one.at:%Y-%m-%d}{': ' + _cut(one.note, 200) if one.note else ''}"
         for one in found.feedback[:VERDICTS_SHOWN]
