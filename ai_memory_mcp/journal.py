@@ -1,8 +1,9 @@
 """The journal: append-only durable record, one file per session, plus one for events that were not stored.
 
 Every line is a JSON object with a `type`: `session` (the header), `observation`, `offer`, `end` (told by the agent
-in another project), `close`; in `unstored.jsonl`: `unstored`. A torn last line (crash while appending) is cut off by
-the next writer: its event is still in the spool.
+in another project), `close`; in `unstored.jsonl`: `unstored`; in a project's `feedback.jsonl`: `feedback`. A torn last
+line (crash while appending) is cut off by the next writer: its event is still in the spool. `uses.log` beside them
+counts how often pages were opened; it is written without a lock and may lose some.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ai_memory_mcp.files import private_dir, storage_error
+from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.files import private_dir, storage_error, write_atomic
 
 UNSTORED = "unstored.jsonl"
+USES = "uses.log"
+MANY = 1_000  # lines of such a log; when most of them repeat what it says of other lines, they are summed up
 
 
 class Journal:
-    """The folder `journal/` of AI_MEMORY_HOME. Writers hold the ingest lock."""
+    """The folder `journal/` of AI_MEMORY_HOME. Writers hold the ingest lock (of feedback: the index's)."""
 
     def __init__(self, home: Path) -> None:
         self.folder = home / "journal"
@@ -74,6 +79,41 @@ class Journal:
             raise storage_error("write", path, error) from error
         return end + len(data)
 
+    def note_use(self, project: str, page: str, at: int) -> None:
+        """Note that a page was opened (Unix ms). Nobody waits for it; on a disk that refuses nothing happens."""
+        path = self.folder / project / USES
+        with suppress(OSError, StorageError):
+            private_dir(path.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            fd = os.open(path, flags, 0o600)
+            try:
+                os.write(fd, _use(page, 1, at))
+            finally:
+                os.close(fd)
+
+    def uses_sizes(self) -> dict[str, int]:
+        """Return the bytes of each project's log of uses."""
+        found = {}
+        for entry in _listed(self.folder):
+            with suppress(OSError):
+                found[entry.name] = os.stat(os.path.join(entry.path, USES)).st_size
+        return found
+
+    def uses(self, project: str) -> dict[str, tuple[int, int]]:
+        """Return how often and when last (Unix ms) each page of a project was opened; sums up a long log."""
+        path = self.folder / project / USES
+        found: dict[str, tuple[int, int]] = {}
+        lines = path.read_bytes().splitlines() if path.exists() else []
+        for line in lines:
+            with suppress(ValueError, TypeError, OverflowError):  # torn, or damaged
+                page, count, at = json.loads(line)
+                times, last = found.get(str(page), (0, 0))
+                found[str(page)] = (times + int(count), max(last, int(at)))
+        if len(lines) > MANY and len(lines) > 4 * len(found):
+            with suppress(StorageError):  # what is noted in this very moment is lost: it is a count, not a record
+                write_atomic(path, b"".join(_use(page, *use) for page, use in found.items()))
+        return found
+
     def read(self, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the records from byte `start` on; lines that are torn or not JSON objects are passed over."""
         try:
@@ -90,6 +130,10 @@ class Journal:
                         yield record
         except FileNotFoundError:
             return
+
+
+def _use(page: str, count: int, at: int) -> bytes:
+    return json.dumps([page, count, at]).encode() + b"\n"
 
 
 def _put(fd: int, end: int, data: bytes) -> None:

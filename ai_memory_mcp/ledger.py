@@ -12,8 +12,10 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.journal import Journal
-from ai_memory_mcp.model import Observation
+from ai_memory_mcp.model import Feedback, Observation
 from ai_memory_mcp.observe import is_real_prompt
+
+_USES = "uses:"  # + project id, among the facts about the index: bytes of the file that were counted
 
 
 class Ledger:
@@ -96,6 +98,8 @@ class Ledger:
                 self.keep(row.model_copy(update={"page": told.get("page"), "title": told.get("title") or row.title}))
         elif kind == "unstored":
             rows.put_unstored(self.db, told["id"], told["why"], told.get("project", ""))
+        elif kind == "feedback":
+            rows.put_feedback(self.db, told.pop("project"), Feedback.model_validate(told))
 
     def catch_up(self, journal: Journal) -> None:
         """Apply what the journal holds beyond what is indexed of it: a crash came between the two."""
@@ -103,6 +107,16 @@ class Ledger:
         changed = [name for name, size in journal.sizes().items() if size != known.get(name, 0)]
         for name in sorted(changed, key=journal.begun):  # search takes later rows for newer ones
             self._catch_up(journal, name, known.get(name, 0))
+        self.flush()
+        noted = rows.metas(self.db, _USES)
+        for project, size in journal.uses_sizes().items():
+            if noted.get(project) != str(size):
+                rows.put_uses(self.db, project, journal.uses(project))
+                rows.set_meta(self.db, _USES + project, str(size))
+
+    def catch_up_file(self, journal: Journal, name: str) -> None:
+        """The same for one file."""
+        self._catch_up(journal, name, rows.file_sizes(self.db).get(name, 0))
         self.flush()
 
     def _catch_up(self, journal: Journal, name: str, known: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp import pages, recall, registry
+from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import NotFoundError, StorageError
@@ -26,6 +26,7 @@ from ai_memory_mcp.model import (
     Capture,
     Document,
     Draft,
+    Feedback,
     Handoff,
     HandoffDraft,
     Hit,
@@ -35,9 +36,11 @@ from ai_memory_mcp.model import (
     Project,
     Query,
     Resolved,
+    Revision,
     Scope,
     Session,
     Status,
+    Verdict,
 )
 from ai_memory_mcp.project import identify, workspace_id
 from ai_memory_mcp.resources import Resources
@@ -82,29 +85,85 @@ class LocalMemory:
             projects = self._reach(rows.projects(db), resolved, everywhere=query.everywhere)
             return recall.answer(db, projects, query, resolved, self.res.config.search.without)
 
-    def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
+    def read(
+        self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False, at: str = ""
+    ) -> Document:
         """Read a page, a session or a handoff of the project; by id (none named) of any that has it."""
-        resolved = self._fresh(scope)
-        ref = ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
+        resolved, ref = self._fresh(scope), _plain(ref)
+        if at or links:
+            self._follow(resolved)
+        if at:
+            return self._read_as_of(resolved, scope, ref, at)
         found = self._read(resolved, scope, ref, observations, links)
         if found is None and self._notice(resolved, always=True):  # a page that was put there a moment ago
             found = self._read(resolved, scope, ref, observations, links)
         if found is None:
-            raise NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
+            raise self._nothing(resolved, scope, ref)
         return found
 
     def _read(self, resolved: Resolved, scope: Scope, ref: str, observations: bool, links: bool) -> Document | None:
         with self.res.index.read() as db:
-            known = rows.projects(db)
-            here = self._reach(known, resolved, everywhere=False)
-            # a path or title may stand in any project: elsewhere only an id says surely what is meant
-            elsewhere = not scope.project and not scope.workspace and _ID.fullmatch(ref)
-            others = [one for one in known if one not in here] if elsewhere else []
-            for project in [*here, *others]:
+            for project in self._places(db, resolved, scope, ref):
                 found = self._document(db, project, ref, observations, links)
                 if found:
+                    opened = found.page.id if found.page else found.session.id if found.session else ""
+                    self.res.journal.note_use(project.id, opened, rows.millis(_now()))
                     return found
         return None
+
+    def _read_as_of(self, resolved: Resolved, scope: Scope, ref: str, at: str) -> Document:
+        with self.res.index.read() as db:
+            for project in self._places(db, resolved, scope, ref):
+                path = history.find_path(db, project, ref)
+                if path:
+                    return history.as_of(db, self.res, project, path, at)
+        raise self._nothing(resolved, scope, ref)
+
+    def history(self, scope: Scope, ref: str = "", *, limit: int = 20, diff: bool = False) -> tuple[Revision, ...]:
+        """The newest commits of the project (of its workspace where none resolves), or those of one page."""
+        resolved, ref = self._fresh(scope), _plain(ref)
+        self._follow(resolved)
+        found: list[Revision] = []
+        with self.res.index.read() as db:
+            if not ref:
+                for project in self._reach(rows.projects(db), resolved, everywhere=False):
+                    found += history.recent(db, self.res, project, limit=limit, diff=diff)
+                if self._trouble and not found:
+                    raise StorageError(self._trouble)
+                return tuple(sorted(found, key=lambda one: one.at, reverse=True)[:limit])
+            for project in self._places(db, resolved, scope, ref):
+                path = history.find_path(db, project, ref)
+                if path:
+                    return history.of_page(db, self.res, project, path, limit=limit, diff=diff)
+        raise self._nothing(resolved, scope, ref)
+
+    def _follow(self, resolved: Resolved) -> None:
+        """Record what came into the project's history by git itself."""
+        try:
+            if resolved.project and self.res.wiki(resolved.project).folder.is_dir():
+                history.follow(self.res, resolved.project)
+        except StorageError as error:
+            self._trouble = self._trouble or str(error)
+
+    def _places(self, db: Connection, resolved: Resolved, scope: Scope, ref: str) -> list[Project]:
+        """Return the projects in which `ref` may name something, the likeliest first."""
+        known = rows.projects(db)
+        here = self._reach(known, resolved, everywhere=False)
+        # a path or title may stand in any project: elsewhere only an id says surely what is meant
+        elsewhere = not scope.project and not scope.workspace and _ID.fullmatch(ref)
+        return [*here, *(one for one in known if one not in here)] if elsewhere else here
+
+    def _nothing(self, resolved: Resolved, scope: Scope, ref: str) -> NotFoundError:
+        """Return the error for a `ref` that names nothing (any more)."""
+        self._follow(resolved)
+        with self.res.index.read() as db:
+            gone = any(history.find_path(db, project, ref) for project in self._places(db, resolved, scope, ref))
+        if gone:
+            return NotFoundError(
+                f"there is no page '{ref}' any more; `ai-memory-mcp history` tells what became of it, and it can be"
+                " read as it was on a date (read with `at`)"
+            )
+        return NotFoundError(f"there is no page or session '{ref}'; search for it, or list with recent or sessions")
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         """The pages changed last, newest first."""
@@ -183,6 +242,33 @@ class LocalMemory:
             page = writing.write(self.res, project, draft, self._redactor(), now=_now())
         self._changed(project)
         return page
+
+    def feedback(
+        self, scope: Scope, ref: str, verdict: Verdict, *, note: str = "", agent: str = "", session: str = ""
+    ) -> Feedback:
+        """Say what a page or an observation was worth, in place of what the same session said of it earlier."""
+        from ai_memory_mcp import feedback
+
+        resolved, ref = self._fresh(scope), _plain(ref)
+        with self.res.index.read() as db:
+            places = self._places(db, resolved, scope, ref)
+            project, target = next(
+                ((one, found) for one in places if (found := feedback.find(db, one, ref))), (None, None)
+            )
+        if project is None or target is None:
+            raise self._nothing(resolved, scope, ref)
+        told = Feedback(
+            target=target.id,
+            verdict=verdict,
+            at=_now(),
+            path=target.path,
+            title=target.title,
+            agent=agent or "user",
+            session=self._session_id(project, agent, session),
+            note=" ".join(self._redactor().text(note).split())[: feedback.MAX_NOTE],
+        )
+        feedback.keep(self.res, project, told)
+        return told
 
     def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
         """Leave a handoff by hand; it goes before automatic ones."""
@@ -433,6 +519,10 @@ class LocalMemory:
 
         redact = self.res.config.redact
         return Redactor(extra=redact.patterns, allow=redact.allow)
+
+
+def _plain(ref: str) -> str:
+    return ref.strip().removeprefix("[[").removesuffix("]]").removeprefix("session:")
 
 
 def _now() -> datetime:

@@ -11,6 +11,7 @@ from ai_memory_mcp.model import (
     Brief,
     Document,
     Draft,
+    Feedback,
     Handoff,
     HandoffDraft,
     Hit,
@@ -20,9 +21,11 @@ from ai_memory_mcp.model import (
     Project,
     Query,
     Resolved,
+    Revision,
     Scope,
     Session,
     Status,
+    Verdict,
 )
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
@@ -38,11 +41,26 @@ class Memory(Protocol):
     def search(self, scope: Scope, query: Query) -> Answer:
         """Rank pages and observations for a question. Any text is a valid query."""
 
-    def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
-        """Read a page (path, id or title), a session (id or agent's own id) or a handoff. Raises NotFoundError."""
+    def read(
+        self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False, at: str = ""
+    ) -> Document:
+        """Read a page (path, id or title), a session (id or agent's own id) or a handoff. Raises NotFoundError.
+
+        `links` adds what belongs to a page and its newest revisions. `at` (a date, a time in UTC, the beginning of a
+        commit's id) gives a page as it was then, one that is gone since too; InputError when it is none of these.
+        """
 
     def write(self, scope: Scope, draft: Draft) -> Page:
         """Create or replace a page, committed before this returns. Raises InputError, ProjectError."""
+
+    def history(self, scope: Scope, ref: str = "", *, limit: int = 20, diff: bool = False) -> tuple[Revision, ...]:
+        """The newest commits of the project, or those that changed one page, one that is gone too (NotFoundError)."""
+
+    def feedback(
+        self, scope: Scope, ref: str, verdict: Verdict, *, note: str = "", agent: str = "", session: str = ""
+    ) -> Feedback:
+        """Say what a page or an observation was worth, in place of what the same session said of it earlier.
+        Raises NotFoundError."""
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         """The pages changed last, newest first."""

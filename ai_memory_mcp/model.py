@@ -42,6 +42,8 @@ PageKind = Literal[
     "lint",
 ]
 HandoffState = Literal["open", "offered", "accepted", "closed", "superseded", "expired"]
+Verdict = Literal["helpful", "stale", "wrong"]
+VERDICTS: tuple[Verdict, ...] = ("helpful", "stale", "wrong")
 
 
 class Value(BaseModel):
@@ -279,8 +281,55 @@ class Answer(Value):
     hint: str = ""
 
 
+class Link(Value):
+    """A link of a page: as it is written, and the path that it leads to ('' where there is no such page)."""
+
+    target: str
+    path: str = ""
+
+
+class Touched(Value):
+    """What a commit did to one page; `diff` is a unified diff where it was asked for."""
+
+    path: str
+    change: Literal["added", "changed", "removed"]
+    diff: str = ""
+
+
+class Revision(Value):
+    """A commit of a project's wiki, with pages that it changed: at most twenty of the `total`."""
+
+    commit: str
+    at: datetime
+    author: str
+    message: str
+    project: str
+    pages: tuple[Touched, ...]
+    total: int
+
+
+class Feedback(Value):
+    """What a reader made of a page or an observation (`target` is its id, `path` and `title` say what it was)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    target: str
+    verdict: Verdict
+    at: datetime
+    path: str = ""
+    title: str = ""
+    agent: str = ""
+    session: str = ""
+    note: str = ""
+
+
 class Document(Value):
-    """What `read` gives: a page, a session or a session's observations, as text to show."""
+    """What `read` gives: a page, a session or a session's observations, as text to show.
+
+    Of a page also, on request: what it links to and what links to it, the pages of the same session, the chains of
+    what it supersedes and what superseded it (the nearest first), its newest revisions. `feedback` has the verdicts
+    that stand. `revision` says which version this is where an older one was asked for.
+    """
 
     ref: str
     title: str
@@ -288,8 +337,14 @@ class Document(Value):
     page: Page | None = None
     session: Session | None = None
     observations: tuple[Observation, ...] = ()
-    links: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
     backlinks: tuple[str, ...] = ()
+    same_session: tuple[str, ...] = ()
+    supersedes: tuple[str, ...] = ()
+    superseded_by: tuple[str, ...] = ()
+    history: tuple[Revision, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    revision: Revision | None = None
 
 
 class Brief(Value):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp import markdown
+from ai_memory_mcp import history, markdown
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.files import holder_file, locked, private_dir, write_atomic
 from ai_memory_mcp.index import rows
@@ -53,6 +53,9 @@ def save(
     with res.index.write() as db:
         for path in changes:
             index_file(db, res, project, path)
+        recorded = history.record(db, project.id, wiki.made)
+    if not recorded:
+        history.catch_up(res, project)
 
 
 def save_many(
@@ -71,8 +74,13 @@ def save_many(
     and does the work as well.
     """
     with locked(_many_lock(res, project), timeout=LOCK_WAIT):
-        res.wiki(project).commit(texts, message, author=author, when=when)
+        wiki = res.wiki(project)
+        wiki.commit(texts, message, author=author, when=when)
         _index_files(res, project, list(texts), indexed)
+        with res.index.write() as db:
+            recorded = history.record(db, project.id, wiki.made)
+        if not recorded:
+            history.catch_up(res, project)
 
 
 def _many_lock(res: Resources, project: Project) -> Path:
@@ -164,6 +172,10 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
     _index_files(res, project, touched)
+    with res.index.write() as db:
+        recorded = history.record(db, project.id, wiki.made)
+    if not recorded:  # git itself changed the pages
+        history.catch_up(res, project)
     return len(touched)
 
 

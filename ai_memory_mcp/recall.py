@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from typing import Any
 
-from ai_memory_mcp import markdown, pages
+from ai_memory_mcp import history, pages, related
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
@@ -26,11 +27,14 @@ HIDDEN = ("index", "project", "lint")
 SUPERSEDED = 0.3  # a superseded page stays findable, but below what is current
 LINKED = 0.1  # the share of a linking page's score that a page gets whose words match too
 LINKING = 10  # pages whose links count
+HELPFUL, MANY = 0.05, 4  # for each reader who said so, up to so many
+STALE, WRONG = 0.8, 0.6
 NAMED_TIME = 0.2  # from the time that the question names
 LATELY = 0.3  # the newest of the hits, where the question asks for what is new; half of it 30 days before
 HALF_LIFE = 30 * 86_400_000  # ms
 BETTER = 0.25  # more of the question than any page has words for: then observations come first
 PER_SESSION = 3  # observations of one session among the hits, where they only fill up
+LATEST = 10  # revisions of a page that are told with its links
 NAMED = 3  # projects that an answer names one by one
 FRAME = (  # round an answer's hits
     "00 hits in project  by repository (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"
@@ -152,16 +156,13 @@ def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int
 
 
 def read_page(res: Resources, db: Db, project: Project, path: str, *, links: bool) -> Document:
-    """Return a page with, on request, its links both ways."""
+    """Return a page with the verdicts on it and, on request, what belongs to it and its newest revisions."""
     page, text = pages.load(res, project, path)
-    return Document(
-        ref=path,
-        title=page.title,
-        text=text,
-        page=page,
-        links=markdown.links(page.body) if links else (),
-        backlinks=tuple(rows.backlinks(db, project.id, path, page.title)) if links else (),
-    )
+    more: dict[str, Any] = {"feedback": tuple(rows.standing(db, [page.id]))}
+    if links:
+        more |= related.of_page(db, page)
+        more["history"] = history.of_page(db, res, project, path, limit=LATEST, diff=False)
+    return Document(ref=path, title=page.title, text=text, page=page, **more)
 
 
 def read_session(res: Resources, row: SessionRow, project: Project, *, observations: bool) -> Document:
@@ -198,6 +199,8 @@ def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[H
             if match.kind in AUTHORITY:
                 scores[match.id] *= AUTHORITY[match.kind]
                 reasons[match.id] += [f"{match.kind} counts more"] if AUTHORITY[match.kind] > 1 else []
+    if "feedback" not in look.without:
+        _add_feedback(look, scores, reasons)
     if "links" not in look.without:
         _add_links(look, found, scores, reasons)
     if "dates" not in look.without:
@@ -215,6 +218,14 @@ def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[H
         text = snippet(match.text, page.title, question.words)
         hits.append(_hit(page, look.names.get(match.project, ""), text, score, ", ".join(reasons[match.id])))
     return hits
+
+
+def _add_feedback(look: Look, scores: dict[str, float], reasons: dict[str, list[str]]) -> None:
+    """Let what readers found helpful stand a little higher, and what they found stale or wrong lower."""
+    for ref, (helpful, stale, wrong) in rows.feedback(look.db, list(scores)).items():
+        scores[ref] *= (1 + HELPFUL * min(helpful, MANY)) * (STALE if stale else 1.0) * (WRONG if wrong else 1.0)
+        told = [word for word, count in (("helpful", helpful), ("stale", stale), ("wrong", wrong)) if count]
+        reasons[ref] += [f"readers say {' and '.join(told)}"] if told else []
 
 
 def _add_links(look: Look, found: Sequence[Match], scores: dict[str, float], reasons: dict[str, list[str]]) -> None:
@@ -261,6 +272,8 @@ def _observation_hits(
     """Return observations as hits, each with the share of the question it has words for; the same text once."""
     scores = {match.id: match.score for match in found}
     reasons = {match.id: ["seen in a session", *_reasons(match)] for match in found}
+    if "feedback" not in look.without:
+        _add_feedback(look, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
     taken: dict[str, int] = {}

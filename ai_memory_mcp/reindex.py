@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from contextlib import suppress
 
-from ai_memory_mcp import pages, registry
+from ai_memory_mcp import history, pages, registry
+from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Project
@@ -12,7 +14,7 @@ from ai_memory_mcp.resources import Resources
 
 
 def rebuild(res: Resources) -> None:
-    """Throw the index away and make it again: projects, pages, handoffs, sessions, observations, counts.
+    """Throw the index away and make it again: projects, pages, history, handoffs, sessions, observations, counts.
 
     Nothing else is read than files; marked complete only at the end, so that an interrupted run is begun again.
     """
@@ -22,6 +24,8 @@ def rebuild(res: Resources) -> None:
             rows.put_project(db, project)
             for path in res.wiki(project).paths():
                 pages.index_file(db, res, project, path)
+            with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
+                history.rebuild(db, res, project)
         Ledger(db).catch_up(res.journal)
         rows.set_meta(db, "complete", "1")
 

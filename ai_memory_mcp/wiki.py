@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
+from ai_memory_mcp.gitlog import Commit, Touch, Walk, header, how, is_page, tree_entries, walk
 from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class ProjectWiki:
         self._git = folder / ".git"
         self._lock = locks / f"wiki-{folder.name}.lock"
         self._timeout = timeout  # seconds to wait for the lock
+        self.made: list[Commit] = []  # by this object, in order: what the index need not read back from git
 
     # -- pages on disk
 
@@ -152,10 +154,10 @@ class ProjectWiki:
         with self._alone() as repo:
             _head(repo)  # refuses before anything is written
             edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
-            _record(repo, edited, _by_hand(edited), "by hand", when)
+            self._record(repo, edited, _by_hand(edited), "by hand", when)
             for path, data in pages.items():
                 self._put(self.folder / path, data)
-            return _record(repo, pages, message, author, when)
+            return self._record(repo, pages, message, author, when)
 
     def uncommitted(self, candidates: Iterable[str]) -> dict[str, bytes]:
         """Those of the given pages whose bytes on disk are not the ones in history. Pages gone from disk
@@ -173,7 +175,7 @@ class ProjectWiki:
         """
         with self._alone() as repo:
             edited = self._edited(repo, candidates)
-            return _record(repo, edited, _by_hand(edited), "by hand", when), edited
+            return self._record(repo, edited, _by_hand(edited), "by hand", when), edited
 
     def _edited(self, repo: Repo, candidates: Iterable[str]) -> dict[str, bytes]:
         trees, root = _Trees(repo), _root(repo, _head(repo))
@@ -211,8 +213,17 @@ class ProjectWiki:
             repo = stack.enter_context(self._repository())
             found = dict(self._present(self.paths())) if new else {}
             now = datetime.fromtimestamp(_newest(self.folder, found), timezone.utc)
-            _record(repo, found, f"Begin the history with {len(found)} pages found here", COMMITTER, now)
+            self._record(repo, found, f"Begin the history with {len(found)} pages found here", COMMITTER, now)
             yield repo
+
+    def _record(
+        self, repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime
+    ) -> str | None:
+        made = _record(repo, pages, message, author, when)
+        if made is None:
+            return None
+        self.made.append(made)
+        return made.id
 
     @contextmanager
     def _repository(self) -> Iterator[Repo]:
@@ -310,6 +321,29 @@ class ProjectWiki:
                 raise missing
             return _raw(repo, found)
 
+    def head(self) -> str:
+        """The id of the commit that is checked out, '' when there is none; mostly without loading dulwich."""
+        told = _plain_head(self._git)
+        if told or not self._git.exists():
+            return told
+        with self._repository() as repo:
+            head = _head(repo, strict=False)
+            return head.decode() if head else ""
+
+    def walk(self, known: Container[str] = ()) -> Walk:
+        """The commits that lead to the one checked out, back to those that are known. Raises StorageError."""
+        head = self.head()
+        if not head:
+            return Walk([], frozenset())
+        with self._repository() as repo:
+            shallow = {one.decode() for one in repo.get_shallow()}
+            return walk(lambda sha: _raw(repo, sha), head, known=known, cut=shallow)
+
+    def texts(self, blobs: Iterable[bytes]) -> dict[bytes, bytes]:
+        """The texts of these ids (see `gitlog.Touch`); b"" has none. Raises StorageError when one is missing."""
+        with self._repository() as repo:
+            return {blob: _raw(repo, blob) if blob else b"" for blob in blobs}
+
     def refresh_git_index(self, *, quick: bool = False) -> bool:
         """Bring git's index up to the pages we committed, so that `git status` is clean; to be called when
         idle.
@@ -377,18 +411,9 @@ def _by_hand(edited: Mapping[str, bytes]) -> str:
     return f"Edited by hand: {names}"
 
 
-# -- git trees: a tree is a run of `mode name\0` + 20 bytes of id, sorted by name, folders as if ended by "/"
+# -- git trees
 
-_ENTRY = re.compile(rb"[0-7]+ [^\0]+\0.{20}", re.S)
 _Update = tuple[bytes, bytes] | None  # mode and id; None removes
-
-
-def tree_entries(raw: bytes) -> list[bytes]:
-    """Cut a raw tree into its entries. At 20,000 entries 3 ms, where parsing into objects takes 100."""
-    entries = _ENTRY.findall(raw)
-    if sum(map(len, entries)) != len(raw):
-        raise ValueError("a tree in the repository is malformed")
-    return entries
 
 
 def patch_entries(entries: list[bytes], changes: Mapping[bytes, _Update]) -> list[bytes]:
@@ -511,6 +536,22 @@ def _head(repo: Repo, *, strict: bool = True) -> ObjectID | None:
     return head
 
 
+def _plain_head(git: Path) -> str:
+    """The commit that HEAD names, '' when that takes more than reading HEAD, its branch and the packed references."""
+    try:
+        told = (git / "HEAD").read_text("utf-8").strip()
+        branch = told.removeprefix("ref: ")
+        if branch != told:
+            try:
+                told = (git / branch).read_text("utf-8").strip()
+            except FileNotFoundError:
+                packed = (git / "packed-refs").read_text("utf-8").splitlines()
+                told = next((line[:40] for line in packed if line[41:] == branch), "")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return told if re.fullmatch(r"[0-9a-f]{40}", told) else ""
+
+
 def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
     if head is None:
         return None
@@ -518,7 +559,7 @@ def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
     return bytes.fromhex(commit[5:45].decode())  # a commit begins with "tree <id>\n"
 
 
-def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> str | None:
+def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> Commit | None:
     """Commit pages onto the checked-out branch; starts again when git moved it meanwhile."""
     new: list[_Object] = []
     blobs = _blobs(repo, pages, new)
@@ -527,7 +568,8 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
         head = _head(repo)
         root = _root(repo, head)
         fresh = list(new)
-        tree = _Trees(repo).graft(root, blobs, fresh)
+        trees = _Trees(repo)
+        tree = trees.graft(root, blobs, fresh)
         if tree == root:
             return None
         commit = _commit_data(tree or _add(fresh, "tree", b""), head, message, author, when)
@@ -535,7 +577,7 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
         _store(repo, fresh)
         _mark_stale(repo, blobs)
         if _advance(repo, head, made, message, when):
-            return made.decode()
+            return Commit(made.decode(), *header(commit)[1:], _touches(trees, root, blobs))
         if time.monotonic() > deadline:
             raise StorageError(
                 f"Git holds the branch of {repo.path}. If no git command runs, remove the .lock file in "
@@ -556,6 +598,16 @@ def _blobs(repo: Repo, pages: Mapping[str, bytes | None], new: list[_Object]) ->
             new.clear()
             size = 0
     return blobs
+
+
+def _touches(trees: _Trees, root: bytes | None, blobs: Mapping[bytes, bytes | None]) -> tuple[Touch, ...]:
+    """Which of the pages a commit of these blobs (path -> id, None removes) changed, and how."""
+    found = []
+    for path, blob in sorted((os.fsdecode(path), blob) for path, blob in blobs.items()):
+        before = trees.blob(root, path)
+        if before != blob and is_page(path):
+            found.append(Touch(path, how(before is not None, blob), blob or b""))
+    return tuple(found)
 
 
 def _commit_data(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> bytes:

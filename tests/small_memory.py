@@ -15,17 +15,21 @@ from ai_memory_mcp.model import (
     Counts,
     Document,
     Draft,
+    Feedback,
     Handoff,
     HandoffDraft,
     Hit,
     IngestReport,
+    Link,
     Page,
     Project,
     Query,
     Resolved,
+    Revision,
     Scope,
     Session,
     Status,
+    Verdict,
 )
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
@@ -37,6 +41,7 @@ class SmallMemory:
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
         self.left: dict[str, Handoff] = {}
+        self.told: list[Feedback] = []
         self.scopes: list[Scope] = []
 
     def resolve(self, scope: Scope) -> Resolved:
@@ -49,12 +54,29 @@ class SmallMemory:
         hits = tuple(_hit(page) for page in found if not query.kinds or page.kind in query.kinds)
         return Answer(query=query.text, project="small", hits=hits[: query.limit], searched="pages")
 
-    def read(self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False) -> Document:
+    def read(
+        self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False, at: str = ""
+    ) -> Document:
         self._enter(scope)
         page = self.pages.get(ref)
         if page is None:
             raise NotFoundError(f"there is no page '{ref}'; memory.search finds pages")
-        return Document(ref=ref, title=page.title, text=page.body, page=page, links=("a",) if links else ())
+        return Document(
+            ref=ref, title=page.title, text=page.body, page=page, links=(Link(target="a"),) if links else ()
+        )
+
+    def history(self, scope: Scope, ref: str = "", *, limit: int = 20, diff: bool = False) -> tuple[Revision, ...]:
+        return ()
+
+    def feedback(
+        self, scope: Scope, ref: str, verdict: Verdict, *, note: str = "", agent: str = "", session: str = ""
+    ) -> Feedback:
+        self._enter(scope)
+        if ref not in self.pages:
+            raise NotFoundError(f"there is no page '{ref}'; memory.search finds pages")
+        told = Feedback(target=ref, path=ref, verdict=verdict, at=NOW, note=note, agent=agent, session=session)
+        self.told.append(told)
+        return told
 
     def write(self, scope: Scope, draft: Draft) -> Page:
         self._enter(scope)

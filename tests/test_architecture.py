@@ -24,11 +24,11 @@ LAYERS = (
         """errors model memory place alive secretscan secretglance clipping redact markdown terms ranking scoring
         passages prose shell verdict briefparts""",
     ),
-    ("resources", "config project spool journal wiki index files processes agents.spec resources"),
+    ("resources", "config project spool journal gitlog wiki index files processes agents.spec resources"),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing importing
+        ingest settle brief recall reindex writing history related feedback importing
         importing_files importing_places""",
     ),
     ("composition", "local"),

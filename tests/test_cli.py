@@ -155,6 +155,44 @@ def test_read_gives_back_what_write_stored(ask):
     assert ask("search", "二十")["hits"][0]["title"] == "Größe"
 
 
+def test_history_tells_who_did_what_and_read_gives_the_page_as_it_was(ask):
+    for body in ("The pool holds ten.", "The pool holds twenty."):
+        ask("write", "Pool size", "--body", body, "--kind", "decision")
+    new, old = ask("history", "decisions/pool-size.md", "--diff")["history"]
+    assert set(new) == {"commit", "at", "author", "message", "project", "pages", "total"}
+    assert (new["author"], new["message"], new["project"]) == ("user", "Update decision: Pool size", "shop")
+    assert "+The pool holds twenty." in new["pages"][0]["diff"]
+    assert [page["change"] for page in old["pages"]] == ["added"]
+    assert {page["path"] for one in ask("history")["history"] for page in one["pages"]} == {
+        "decisions/pool-size.md",
+        "project.md",
+    }
+    read = ask("read", "Pool size", "--at", old["commit"][:10])
+    assert read["page"]["body"] == "The pool holds ten.\n"
+    assert read["revision"]["commit"] == old["commit"]
+
+
+def test_read_tells_what_belongs_to_a_page(ask):
+    ask("write", "Pool size", "--body", "See [[Nowhere]].")
+    ask("write", "Pools", "--body", "[[pool-size]]", "--supersedes", "pool size")
+    read = ask("read", "Pool size", "--links")
+    assert read["links"] == [{"target": "Nowhere", "path": ""}]
+    assert read["backlinks"] == read["superseded_by"] == ["notes/pools.md"]
+    assert [one["message"] for one in read["history"]] == ["Add note: Pools", "Add note: Pool size"]
+
+
+def test_feedback_is_told_with_the_page(ask):
+    ask("write", "Pool size", "--body", "Ten.")
+    told = ask("feedback", "Pool size", "stale", "--note", "Twenty.")
+    assert (told["path"], told["verdict"], told["agent"], told["note"]) == (
+        "notes/pool-size.md",
+        "stale",
+        "user",
+        "Twenty.",
+    )
+    assert ask("read", "Pool size")["feedback"] == [told]
+
+
 def test_sessions_status_ingest_and_reindex_count_the_same(place, ask):
     give_events(place)
     report = ask("ingest")
@@ -357,7 +395,9 @@ def test_stored_control_characters_never_reach_the_terminal(place, ask, capsys):
     ask("write", TROUBLE, "--body", f"Body: {TROUBLE}")
     ask("handoff", "leave", "--summary", TROUBLE, "--next-step", TROUBLE)
     path = ask("recent")["pages"][0]["path"]
-    for words in (["search", "Friday"], ["recent"], ["read", path], ["handoff"], ["brief"], ["sessions"], ["status"]):
+    judge = ["feedback", path, "stale", "--note", TROUBLE]
+    look = (["search", "Friday"], ["recent"], ["read", path, "--links"], ["history", "--diff"])
+    for words in (*look, judge, ["read", path], ["handoff"], ["brief"], ["sessions"], ["status"]):
         for form in ([], ["--json"]):
             main([*words, *form])
             assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", capsys.readouterr().out)

@@ -27,6 +27,8 @@ def told(memory: LocalMemory, scope: Scope) -> dict[str, Any]:
         "pages": memory.search(scope, Query(text="parser")).hits,
         "observations": memory.search(scope, Query(text="parser", kinds=("observation",))).hits,
         "projects": memory.projects(),
+        "history": memory.history(scope, limit=100),
+        "rule": [memory.read(scope, "rules/parser-rule.md", links=True)],
     }
     found = {name: [one.model_dump(mode="json") for one in values] for name, values in every.items()}
     return found | {"status": memory.status(scope).model_dump(mode="json"), "brief": memory.brief(scope).text}
@@ -45,6 +47,7 @@ def test_without_its_index_memory_answers_as_before(
     player.prompt("go on with the parser").send("Stop", last_assistant_message="so far", times=2)
     memory.write(scope, Draft(title="Parser rule", body="Never parse twice.", kind="rule"))
     memory.leave_handoff(scope, HandoffDraft(summary="By hand, about the parser"))
+    memory.feedback(scope, "Parser rule", "helpful", agent="codex")
     put(home, "00000000000000000001-1-aaaa-0123456789abcdef.json", b"{")
     memory.ingest()
     memory.close()
@@ -61,10 +64,11 @@ def test_without_its_index_memory_answers_as_before(
 def rows_of(home: Path) -> dict[str, list[str]]:
     """Return the index's contents; what only says where indexing stands, or in which order rows came, is left out."""
     db = sqlite3.connect(home / "index.db")
-    tables = """projects observations unstored offers pages passages sizes links handoffs files""".split()
+    tables = """projects observations unstored offers pages passages sizes links handoffs files facts commits revisions
+        feedback uses"""
     found = {}
-    for table in tables:
-        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] != "rowid"]
+    for table in tables.split():
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in ("rowid", "number")]
         found[table] = sorted(
             row for row in map(repr, db.execute(f"SELECT {', '.join(columns)} FROM {table}")) if ", 0, 0)" not in row
         )

@@ -11,7 +11,7 @@ from mcp_types import Tool
 from small_memory import NOW, SmallMemory
 
 from ai_memory_mcp.errors import ConflictError, InputError, NotFoundError, ProjectError
-from ai_memory_mcp.model import Answer, Document, Scope, Status
+from ai_memory_mcp.model import Answer, Document, Link, Revision, Scope, Status
 from ai_memory_mcp.server import render
 from ai_memory_mcp.server.caller import Caller, identify
 from ai_memory_mcp.server.handlers import run_tool
@@ -229,6 +229,42 @@ def test_the_caller_is_known_by_client_name_environment_and_meta(
     client: str, env: dict[str, str], meta: dict[str, Any], expected: Caller
 ) -> None:
     assert identify(client, env, meta) == expected
+
+
+def test_feedback_is_given_in_the_name_of_the_caller(memory: SmallMemory) -> None:
+    ask(memory, "memory.write", title="a", body="x")
+    assert (
+        ask(memory, "memory.feedback", ref="notes/a.md", verdict="stale", note="y") == "Noted: `notes/a.md` is stale."
+    )
+    (told,) = memory.told
+    assert (told.verdict, told.note, told.agent, told.session) == ("stale", "y", "claude-code", "s-1")
+    with pytest.raises(InputError, match="one of: helpful, stale, wrong"):
+        ask(memory, "memory.feedback", ref="notes/a.md", verdict="old")
+
+
+def test_what_belongs_to_a_page_stands_below_its_text() -> None:
+    links = (Link(target="b", path="notes/b.md"), Link(target="notes/c.md", path="notes/c.md"), Link(target="Gone"))
+    revision = Revision(
+        commit="0123456789" * 4, at=NOW, author="codex", message="Mend it", project="p", pages=(), total=1
+    )
+    many = tuple(f"{number}.md" for number in range(render.LISTED + 2))
+    found = Document(
+        ref="a", title="A", text="the text", links=links, backlinks=many, supersedes=("old.md",), history=(revision,)
+    )
+    lines = render.document(found).splitlines()
+    assert lines[3:6] == [
+        "Links: b → notes/b.md, notes/c.md",
+        "Broken links: Gone",
+        f"Backlinks: {', '.join(many[:-2])} and 2 more",
+    ]
+    assert lines[6:8] == ["Supersedes: old.md", f"History: 0123456789 {NOW:%Y-%m-%d} Mend it"]
+
+
+def test_a_page_as_it_was_says_so(memory: SmallMemory) -> None:
+    ask(memory, "memory.write", title="a", body="x")
+    revision = Revision(commit="0123456789" * 4, at=NOW, author="codex", message="Mend", project="p", pages=(), total=1)
+    found = Document(ref="a", title="A", text="x", page=memory.pages["notes/a.md"], revision=revision)
+    assert f"AS IT WAS, committed {NOW:%Y-%m-%d %H:%M} UTC (0123456789)" in render.document(found)
 
 
 def test_hits_say_when_and_by_whom_they_were_written(memory: SmallMemory) -> None:

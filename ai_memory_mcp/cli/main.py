@@ -22,6 +22,7 @@ from ai_memory_mcp.errors import AiMemoryError
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
 AddParser = Callable[..., argparse.ArgumentParser]  # argparse's own way to add a command
+VERDICTS = ("helpful", "stale", "wrong")
 KINDS = ("note", "decision", "gotcha", "procedure", "concept", "rule", "slot", "session")
 
 
@@ -189,7 +190,8 @@ def _use_commands(add: Add) -> None:
     read = add("read", "use:read", "show a page or a session")
     read.add_argument("ref", help="path, id or title of a page; id of a session")
     read.add_argument("--observations", action="store_true", help="a session's observations")
-    read.add_argument("--links", action="store_true", help="links to and from the page")
+    read.add_argument("--links", action="store_true", help="links both ways, the page's history, its session's pages")
+    read.add_argument("--at", default="", metavar="WHEN", help="as it was on a date, at a time (UTC) or in a commit")
     write = add("write", "use:write", "write a page (its text from --body, --file or standard input)")
     write.add_argument("title", help="its title; a page of the same kind and title is replaced")
     write.add_argument("--body", help="its text")
@@ -202,6 +204,14 @@ def _use_commands(add: Add) -> None:
     recent = add("recent", "use:recent", "list the pages changed last")
     recent.add_argument("--kind", action="append", default=[], help="only this kind (may be repeated)")
     recent.add_argument("--limit", type=_between(1, 100), default=20, metavar="N", help="how many pages (1-100)")
+    history = add("history", "use:history", "show who changed what when, in the project or in one page")
+    history.add_argument("ref", nargs="?", default="", help="path, id or title of a page; one that is gone by its path")
+    history.add_argument("--limit", type=_between(1, 1000), default=20, metavar="N", help="how many commits (1-1000)")
+    history.add_argument("--diff", action="store_true", help="show what changed")
+    feedback = add("feedback", "use:feedback", "say what a page or a hit was worth, for its rank from now on")
+    feedback.add_argument("ref", help="path, id or title of a page; id of a hit")
+    feedback.add_argument("verdict", choices=VERDICTS, help="stale: it was true once")
+    feedback.add_argument("--note", default="", help="why, or what is true instead")
     _handoff_command(add)
     brief = add("brief", "use:brief", "print what an agent would be told at session start")
     brief.add_argument("--agent", help="for this agent")

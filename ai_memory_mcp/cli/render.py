@@ -12,7 +12,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ai_memory_mcp.model import Answer, Document, Finding, Handoff, Hit, ImportReport, Project, Session, Status
+from ai_memory_mcp.model import (
+    Answer,
+    Document,
+    Feedback,
+    Finding,
+    Handoff,
+    Hit,
+    ImportReport,
+    Project,
+    Revision,
+    Session,
+    Status,
+)
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -117,11 +129,49 @@ def _hit(hit: Hit) -> None:
 
 
 def document(found: Document) -> None:
-    """Print a page or session as it stands."""
+    """Print a page or session as it stands, and below it what is known of it."""
     out(safe(found.text.rstrip("\n")))
-    for word, paths in (("links to", found.links), ("linked from", found.backlinks)):
-        if paths:
-            out(safe(f"\n{word}: {', '.join(paths)}"))
+    if found.revision:
+        out(styled(safe(f"\nas committed in {_commit(found.revision)}"), "yellow"))
+    for told in found.feedback:
+        out(styled(safe(f"\nmarked {told.verdict} by {told.agent} {ago(told.at)}  {told.note}".rstrip()), "yellow"))
+    whole = [one for one in found.links if one.path]
+    for word, items in (
+        ("links to", [one.path if one.path == one.target else f"{one.target} → {one.path}" for one in whole]),
+        ("broken links", [one.target for one in found.links if not one.path]),
+        ("linked from", found.backlinks),
+        ("same session", found.same_session),
+        ("supersedes", found.supersedes),
+        ("superseded by", found.superseded_by),
+        ("history", [_commit(one) for one in found.history]),
+    ):
+        if items:
+            out(f"\n{styled(word, 'bold')}")
+            out("\n".join(f"  {safe(item)}" for item in items))
+
+
+def revisions(found: Sequence[Revision]) -> None:
+    """Print commits, and what they changed."""
+    for one in found:
+        commit, _, rest = _commit(one).partition("  ")
+        out(f"{styled(commit, 'cyan')}  {safe(rest)}")
+        for page in one.pages:
+            out(f"  {page.change.ljust(8)} {safe(page.path)}")
+            if page.diff:
+                out(coloured_diff(page.diff))
+        if one.total > len(one.pages):
+            out(f"  and {one.total - len(one.pages)} more pages")
+    if not found:
+        out("no history yet")
+
+
+def _commit(one: Revision) -> str:
+    return f"{one.commit[:10]}  {one.at:%Y-%m-%d %H:%M} UTC  {one.author}: {one.message}"
+
+
+def feedback(told: Feedback) -> None:
+    """Print what was noted."""
+    out(f"noted: {safe(told.path or told.title or told.target)} is {told.verdict}")
 
 
 def sessions(found: Sequence[Session]) -> None:

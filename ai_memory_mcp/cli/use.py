@@ -1,4 +1,4 @@
-"""Commands for using memory: search, read, write, recent, handoff, brief, sessions, projects, status."""
+"""Commands for using memory: search, read, write, recent, history, feedback, handoff, brief, sessions and so on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def search(args: argparse.Namespace) -> int:
 def read(args: argparse.Namespace) -> int:
     """Show a page or a session."""
     with opened() as memory:
-        found = memory.read(scope(args), args.ref, observations=args.observations, links=args.links)
+        found = memory.read(scope(args), args.ref, observations=args.observations, links=args.links, at=args.at)
     render.as_json(found) if args.json else render.document(found)
     return 0
 
@@ -78,6 +78,22 @@ def recent(args: argparse.Namespace) -> int:
     with opened() as memory:
         found = memory.recent(scope(args), kinds=tuple(args.kind), limit=args.limit)
     render.as_json({"pages": found}) if args.json else render.hits(found)
+    return 0
+
+
+def history(args: argparse.Namespace) -> int:
+    """Show the newest commits of the project or of one page."""
+    with opened() as memory:
+        found = memory.history(scope(args), args.ref, limit=args.limit, diff=args.diff)
+    render.as_json({"history": found}) if args.json else render.revisions(found)
+    return 0
+
+
+def feedback(args: argparse.Namespace) -> int:
+    """Say what a page or a hit was worth."""
+    with opened() as memory:
+        told = memory.feedback(scope(args), args.ref, args.verdict, note=args.note)
+    render.as_json(told) if args.json else render.feedback(told)
     return 0
 
 

@@ -1,15 +1,16 @@
-"""Reading and writing records of the index. Functions take the connection of one operation; no SQL elsewhere
-but in `search` and `schema`. Records are stored as JSON of their model beside the columns that are asked for."""
+"""Reading and writing records of the index. Functions take the connection of one operation; no SQL outside of this
+package. Records are stored as JSON of their model beside the columns that are asked for."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 
+from ai_memory_mcp.index import facts
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
-from ai_memory_mcp.model import Counts, Handoff, Observation, Page, Project, Session
+from ai_memory_mcp.model import VERDICTS, Counts, Feedback, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.passages import passages
 from ai_memory_mcp.ranking import scope_token
 from ai_memory_mcp.terms import last_characters, spellings, terms
@@ -334,7 +335,7 @@ def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
 # --- pages and handoffs
 
 
-def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: Iterable[str]) -> None:
+def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: Sequence[str]) -> None:
     """Store a page, its passages and its links, replacing what was at its path."""
     drop_page(db, page.project, page.path)
     number = db.execute(
@@ -360,6 +361,7 @@ def put_page(db: sqlite3.Connection, page: Page, mtime: int, size: int, links: I
         "INSERT OR IGNORE INTO links (project, source, target) VALUES (?, ?, ?)",
         [(page.project, page.path, target) for target in links],
     )
+    facts.put(db, page, links)
 
 
 def _put_passages(db: sqlite3.Connection, page: Page, number: int) -> None:
@@ -394,6 +396,7 @@ def drop_page(db: sqlite3.Connection, project_id: str, path: str) -> None:
         db.execute("DELETE FROM passages WHERE rowid >= ? AND rowid < ?", (first, first + (1 << PASSAGE_BITS)))
         db.execute("DELETE FROM pages WHERE rowid = ?", (row["rowid"],))
     db.execute("DELETE FROM links WHERE project = ? AND source = ?", (project_id, path))
+    facts.drop(db, project_id, path)
 
 
 def page_stamps(db: sqlite3.Connection, project_id: str) -> dict[str, tuple[int, int]]:
@@ -410,15 +413,8 @@ def owner(db: sqlite3.Connection, page_id: str) -> tuple[str, str] | None:
 
 
 def find_pages(db: sqlite3.Connection, ref: str, project_id: str) -> list[tuple[str, str]]:
-    """Return (project, path) of pages whose path, id, file name or title is `ref`; best match first."""
-    stem = "%/" + ref.removesuffix(".md").replace("%", "").replace("_", "\\_") + ".md"
-    rows = db.execute(
-        "SELECT project, path FROM pages WHERE (project = ? OR ? = '')"
-        " AND (path = ? OR path = ? OR id = ? OR title = ? COLLATE NOCASE OR path LIKE ? ESCAPE '\\')"
-        " ORDER BY path = ? DESC, id = ? DESC, status, updated DESC LIMIT 10",
-        (project_id, project_id, ref, ref + ".md", ref, ref, stem, ref, ref),
-    )
-    return [(row["project"], row["path"]) for row in rows]
+    """Return (project, path) of a project's pages whose path, id, file name or title is `ref`; best match first."""
+    return [(project_id, path) for path in facts.named(db, project_id, ref)]
 
 
 def recent_pages(
@@ -447,21 +443,10 @@ def page_record(db: sqlite3.Connection, project_id: str, path: str) -> Page | No
 
 
 def linked_pages(db: sqlite3.Connection, project_id: str, path: str) -> list[str]:
-    """Return the paths of the pages that a page links to by path, file name or title."""
+    """Return the paths of the pages that a page links to."""
     found = db.execute("SELECT target FROM links WHERE project = ? AND source = ? LIMIT 50", (project_id, path))
-    targets = [row["target"] for row in found]
-    named = [pages[0][1] for target in targets if (pages := find_pages(db, target, project_id))]
-    return list(dict.fromkeys(named))
-
-
-def backlinks(db: sqlite3.Connection, project_id: str, path: str, title: str) -> list[str]:
-    """Return the paths of pages that link to a page by path, file name or title."""
-    stem = path.rsplit("/", 1)[-1].removesuffix(".md")
-    rows = db.execute(
-        "SELECT DISTINCT source FROM links WHERE project = ? AND target IN (?, ?, ?, ?) ORDER BY source",
-        (project_id, path, path.removesuffix(".md"), stem, title),
-    )
-    return [row["source"] for row in rows]
+    targets = [facts.resolve(db, project_id, row["target"], path) for row in found.fetchall()]
+    return list(dict.fromkeys(target for target in targets if target))
 
 
 def put_handoff(db: sqlite3.Connection, handoff: Handoff) -> None:
@@ -494,6 +479,69 @@ def handoffs(db: sqlite3.Connection, project_id: str = "", session_id: str = "")
         (project_id, project_id, session_id, session_id),
     )
     return [Handoff.model_validate_json(row["record"]) for row in rows]
+
+
+# --- what readers made of it
+
+
+def observation_title(db: sqlite3.Connection, project_id: str, ref: str) -> str | None:
+    """Return the title of a project's observation with this id."""
+    row = db.execute("SELECT title FROM observations WHERE id = ? AND project = ?", (ref, project_id)).fetchone()
+    return row["title"] if row else None
+
+
+def put_feedback(db: sqlite3.Connection, project_id: str, told: Feedback) -> None:
+    """Store a verdict in place of an earlier one of the same session (where none is known: agent) about the same."""
+    db.execute(
+        "INSERT OR REPLACE INTO feedback (target, by, project, verdict, at, record) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            told.target,
+            f"{told.agent} {told.session}",
+            project_id,
+            told.verdict,
+            millis(told.at),
+            told.model_dump_json(),
+        ),
+    )
+
+
+def standing(db: sqlite3.Connection, ids: Sequence[str]) -> list[Feedback]:
+    """Return the verdicts on pages and observations, newest first; "stale" and "wrong" end when the page is changed."""
+    found = db.execute(
+        f"SELECT record FROM feedback f WHERE target IN ({','.join('?' * len(ids))}) AND (verdict = 'helpful' OR"
+        " NOT EXISTS (SELECT 1 FROM pages p WHERE p.id = f.target AND (p.updated > f.at OR"
+        " EXISTS (SELECT 1 FROM revisions r JOIN commits c ON c.number = r.number"
+        " WHERE r.project = p.project AND r.path = p.path AND c.at > f.at)))) ORDER BY at DESC, by",
+        tuple(ids),
+    )
+    return [Feedback.model_validate_json(row["record"]) for row in found]
+
+
+def feedback(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, int, int]]:
+    """Return how many found each of these pages and observations helpful, stale and wrong; no entry for no verdict."""
+    found: dict[str, list[int]] = {}
+    for one in standing(db, ids):
+        found.setdefault(one.target, [0, 0, 0])[VERDICTS.index(one.verdict)] += 1
+    return {target: (helpful, stale, wrong) for target, (helpful, stale, wrong) in found.items()}
+
+
+def put_uses(db: sqlite3.Connection, project_id: str, uses: Mapping[str, tuple[int, int]]) -> None:
+    """Store how often and when last (Unix ms) each page of a project was opened, in place of what was known."""
+    db.execute("DELETE FROM uses WHERE project = ?", (project_id,))
+    db.executemany(
+        "INSERT OR REPLACE INTO uses (id, project, count, last) VALUES (?, ?, ?, ?)",
+        [(page, project_id, count, last) for page, (count, last) in uses.items()],
+    )
+
+
+def uses(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, datetime]]:
+    """Return how often and when last each of these pages was opened, as of the last ingest; no entry for never."""
+    found = db.execute(
+        "SELECT id, sum(count) AS times, max(last) AS at FROM uses"
+        f" WHERE id IN ({','.join('?' * len(ids))}) GROUP BY id",
+        tuple(ids),
+    )
+    return {row["id"]: (row["times"], datetime.fromtimestamp(row["at"] / 1000, timezone.utc)) for row in found}
 
 
 def counts(db: sqlite3.Connection, project_id: str = "") -> Counts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 2
+VERSION = 3
 TOKENIZE = "unicode61 remove_diacritics 0 categories 'L* N* M* Co' tokenchars '_'"  # terms are one token each
 PASSAGE_BITS = 12  # passages.rowid = page's number << 12 | place in the page
 SEQ_BITS = 24  # observations.rowid = session's number << 24 | place in the session: neighbours are one apart
@@ -116,13 +116,51 @@ def create(db: Database) -> None:
     db.table("links").create(
         {"project": str, "source": str, "target": str}, pk=("project", "source", "target"), if_not_exists=True
     )
-    db.table("links").create_index(["project", "target"], if_not_exists=True)
     db.table("handoffs").create(
         {"id": str, "project": str, "state": str, "session": str, "automatic": int, "created": int, "record": str},
         pk="id",
         if_not_exists=True,
     )
     db.table("handoffs").create_index(["project", "state"], if_not_exists=True)
+    _create_past_and_opinions(db)
+
+
+def _create_past_and_opinions(db: Database) -> None:
+    """What commits did to pages, what pages are found by beside their words, and what readers made of them."""
+    commits = db.table("commits").create(
+        {
+            "number": int,
+            "project": str,
+            "id": str,
+            "at": int,
+            "depth": int,  # more than that of any commit before it
+            "author": str,
+            "subject": str,
+        },
+        pk="number",
+        if_not_exists=True,
+    )
+    commits.create_index(["project", "id"], unique=True, if_not_exists=True)
+    commits.create_index(["project", "at"], if_not_exists=True)
+    revisions = db.table("revisions").create(
+        {"project": str, "path": str, "depth": int, "number": int, "how": str, "blob": bytes}, if_not_exists=True
+    )
+    revisions.create_index(["project", "path", "depth"], if_not_exists=True)
+    revisions.create_index(["number"], if_not_exists=True)
+    revisions.create_index(["blob"], if_not_exists=True)
+    db.table("facts").create({"project": str, "path": str, "fact": str, "value": str}, if_not_exists=True)
+    db.table("facts").create_index(["project", "path"], if_not_exists=True)
+    db.execute("CREATE INDEX IF NOT EXISTS facts_by_value ON facts (project, fact, value COLLATE NOCASE)")
+    db.execute("CREATE INDEX IF NOT EXISTS links_by_target ON links (project, target COLLATE NOCASE, source)")
+    db.table("feedback").create(
+        {"target": str, "by": str, "project": str, "verdict": str, "at": int, "record": str},
+        pk=("target", "by"),
+        if_not_exists=True,
+    )
+    db.table("uses").create(
+        {"id": str, "project": str, "count": int, "last": int}, pk=("id", "project"), if_not_exists=True
+    )
+    db.table("uses").create_index(["project"], if_not_exists=True)
 
 
 def prepare(connection: sqlite3.Connection) -> None:

@@ -94,10 +94,10 @@ def pages(
 ) -> Found:
     """Rank pages of the projects (all when empty) by their best passage; without `kinds` none of `hidden` kinds."""
     narrow = _narrow(db, question, project_ids, kinds, "passages", without)
-    found = _postings(db, "passages", question, narrow, "{title body}")
+    found = _postings(db, "passages", question, narrow, "{title body}", _share(question))
     texts = _collection(db, "passages", question, project_ids, found)
     rough = _rough(found, texts)
-    for term, rows in _postings(db, "passages", question, narrow, "{title}").items():
+    for term, rows in _postings(db, "passages", question, narrow, "{title}", FEWEST).items():
         idf = texts.idf(term)
         for row in rows:
             rough[row] = rough.get(row, 0.0) + idf
@@ -155,7 +155,7 @@ def observations(
     """Rank observations of the projects (all when empty), each with what stands around it in its session."""
     kinds = [kind for kind in kinds if kind not in OBSERVATIONS]
     narrow = _narrow(db, question, project_ids, kinds, "observations", without)
-    found = _postings(db, "observations", question, narrow, "{body}")
+    found = _postings(db, "observations", question, narrow, "{body}", _share(question))
     texts = _collection(db, "observations", question, project_ids, found)
     rough = _rough(found, texts)
     around = "context" not in without
@@ -225,9 +225,8 @@ _OBSERVATION = "SELECT rowid, id, project, title, kind, text, at, session FROM o
 # --- what rows have the terms
 
 
-def _postings(db: Db, table: str, question: Question, narrow: Narrow, columns: str) -> dict[str, list[int]]:
+def _postings(db: Db, table: str, question: Question, narrow: Narrow, columns: str, most: int) -> dict[str, list[int]]:
     """Return, by term, the numbers of the newest rows that have it and every phrase: {term: rows, newest first}."""
-    most = max(FEWEST, POSTINGS // max(12, len(question.terms)))
     sql = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most}"
     if narrow.sql:
         newest = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most * REACH}"
@@ -241,6 +240,11 @@ def _postings(db: Db, table: str, question: Question, narrow: Narrow, columns: s
         if rows:
             found[term] = rows
     return found
+
+
+def _share(question: Question) -> int:
+    """Return how many rows are read for each term of a question."""
+    return max(FEWEST, POSTINGS // max(12, len(question.terms)))
 
 
 def _narrow(
@@ -296,7 +300,7 @@ def _collection(
         (table, *project_ids),
     ).fetchone()
     size = max(1, row["rows"])
-    most = max(FEWEST, POSTINGS // max(12, len(question.terms)))
+    most = _share(question)
     newest = max((rows[0] for rows in found.values()), default=0)
     oldest = min((rows[-1] for rows in found.values() if len(rows) < most), default=0)
     having = {}

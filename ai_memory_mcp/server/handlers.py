@@ -83,6 +83,10 @@ def _brief(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -
     return render.brief(memory.brief(scope, agent=caller.agent))
 
 
+def _feedback(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
+    return render.feedback(memory.feedback(scope, **arguments, agent=caller.agent, session=caller.session))
+
+
 def _status(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
     return render.status(memory.status(scope))
 
@@ -101,5 +105,6 @@ _HANDLERS: dict[str, _Handler] = {
     "memory.write": _write,
     "memory.handoff": _handoff,
     "memory.brief": _brief,
+    "memory.feedback": _feedback,
     "memory.status": _status,
 }

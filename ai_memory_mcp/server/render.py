@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 
-from ai_memory_mcp.model import Answer, Brief, Document, Handoff, Hit, Page, Status
+from ai_memory_mcp.model import Answer, Brief, Document, Feedback, Handoff, Hit, Page, Status
 
 READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
+VERDICTS_SHOWN = 5
+LISTED = 30  # pages of one line of what belongs to a page
 
 _MARKER = re.compile(r"<(\s*/?\s*memory-data)", re.IGNORECASE)
 
@@ -41,16 +43,18 @@ def document(found: Document, offset: int = 0) -> str:
     part = found.text[offset : offset + READ_LIMIT]
     left = len(found.text) - offset - len(part)
     more = f"\n{left} more characters: memory.read with offset={offset + len(part)}." if left > 0 else ""
-    head = [f"# {found.title}", *_page_facts(found.page)] if offset == 0 else []
-    links = [
-        f"{name}: {', '.join(refs)}" for name, refs in (("Links", found.links), ("Backlinks", found.backlinks)) if refs
-    ]
-    return fence("\n".join([*head, part, *links])) + more
+    head = [f"# {found.title}", *_page_facts(found)] if offset == 0 else []
+    return fence("\n".join([*head, part, *_belongings(found)])) + more
 
 
 def written(page: Page) -> str:
     """Say where a page was written."""
     return f"Written: `{_word(page.path)}` ({page.kind}, id {page.id})."
+
+
+def feedback(told: Feedback) -> str:
+    """Say what was noted."""
+    return f"Noted: `{_word(told.path or told.title or told.target)}` is {told.verdict}."
 
 
 def handoff(found: Handoff) -> str:
@@ -118,9 +122,11 @@ def _hit(number: int, hit: Hit, project: str | None) -> str:
     return f"{number}. **{_cut(hit.title, 200)}** · " + " · ".join(filter(None, facts)) + f"\n{snippet}"
 
 
-def _page_facts(page: Page | None) -> list[str]:
+def _page_facts(found: Document) -> list[str]:
+    page = found.page
     if page is None:
         return []
+    version = found.revision
     facts = [
         f"`{page.path}`",
         page.kind,
@@ -130,7 +136,32 @@ def _page_facts(page: Page | None) -> list[str]:
     ]
     if page.status == "superseded":
         facts.append(f"SUPERSEDED by {page.superseded_by or 'a newer page'}")
-    return [" · ".join(filter(None, facts)), ""]
+    if version:
+        facts.append(f"AS IT WAS, committed {version.at:%Y-%m-%d %H:%M} UTC ({version.commit[:10]})")
+    verdicts = [
+        f"marked {one.verdict} by {one.agent}, {one.at:%Y-%m-%d}{': ' + _cut(one.note, 200) if one.note else ''}"
+        for one in found.feedback[:VERDICTS_SHOWN]
+    ]
+    return [" · ".join(filter(None, facts)), *verdicts, ""]
+
+
+def _belongings(found: Document) -> list[str]:
+    """What belongs to a page, a line for each sort."""
+    whole = [one for one in found.links if one.path]
+    lines = (
+        ("Links", [f"{one.target} → {one.path}" if one.path != one.target else one.path for one in whole]),
+        ("Broken links", [one.target for one in found.links if not one.path]),
+        ("Backlinks", found.backlinks),
+        ("Same session", found.same_session),
+        ("Supersedes", found.supersedes),
+        ("Superseded by", found.superseded_by),
+        ("History", [f"{one.commit[:10]} {one.at:%Y-%m-%d} {_cut(one.message, 80)}" for one in found.history]),
+    )
+    return [f"{name}: {', '.join(items[:LISTED])}{_more(len(items))}" for name, items in lines if items]
+
+
+def _more(count: int) -> str:
+    return f" and {count - LISTED} more" if count > LISTED else ""
 
 
 def _numbers(values: dict[str, int]) -> str:

@@ -65,11 +65,12 @@ TOOLS: Tools = (
     ),
     _tool(
         "memory.read",
-        "Read one page, session or handoff in full.",
+        "Read one page, session or handoff in full; with `at` also one that is gone.",
         {
             "ref": {"type": "string", "description": "Path, id or title, as given by memory.search."},
             "observations": {"type": "boolean", "description": "For a session: its raw events too."},
-            "links": {"type": "boolean", "description": "Links and backlinks too."},
+            "links": {"type": "boolean", "description": "Its links both ways, history, same session too."},
+            "at": {"type": "string", "description": "As it was on a date, at a time (UTC) or in a commit."},
             "offset": {
                 "type": "integer",
                 "minimum": 0,
@@ -128,6 +129,17 @@ TOOLS: Tools = (
         {"project": _PROJECT},
         [],
         reads=True,
+    ),
+    _tool(
+        "memory.feedback",
+        "Say what a page or hit was worth once you know: helpful, stale (was true once) or wrong. It moves the rank.",
+        {
+            "ref": {"type": "string", "description": "Path or id."},
+            "verdict": {"type": "string", "enum": ["helpful", "stale", "wrong"]},
+            "note": {"type": "string", "description": "What is true instead."},
+            "project": _PROJECT,
+        },
+        ["ref", "verdict"],
     ),
     _tool(
         "memory.status",

@@ -3,6 +3,7 @@
     python tests/benchmarks/retrieval.py DATA                              every task, every system
     python tests/benchmarks/retrieval.py DATA --tasks devlog --categories --versus fts5-porter
     python tests/benchmarks/retrieval.py DATA --ablation                   ours without each part of the ranking
+    python tests/benchmarks/retrieval.py DATA --tasks devlog --systems ours,ours-mcp     through the MCP tool as well
 
 DATA holds `tasks.json` ({"tasks": {name: {folder, one_index}}}) and per folder `docs.jsonl.gz` ({id, index, title,
 text[, session, seq][, date]}) and `queries.jsonl` ({id, index, category, text, relevant}); it is not part of this
@@ -18,10 +19,12 @@ import gzip
 import importlib.util
 import json
 import math
+import os
 import random
 import re
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,20 +34,19 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from playing import spool
 
-from ai_memory_mcp import pages, registry
 from ai_memory_mcp.config import SEARCH_PARTS, Config, SearchConfig
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Project, Query, Scope
-from ai_memory_mcp.project import named_id, workspace_id
+from ai_memory_mcp.model import Query, Scope
 from ai_memory_mcp.ranking import tokens
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.server import render
 from ai_memory_mcp.terms import STOP_WORDS
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 METRICS = ("R@1", "R@5", "R@10", "MRR@10", "NDCG@10")
 WORD = re.compile(r"\w+")
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -104,7 +106,7 @@ def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
         (work / ".ai-memory.toml").write_text('project = "bench"\n')
         scope = Scope(cwd=str(work))
         in_sessions = "session" in index.docs[0]
-        by_place = by_events(memory, index, work) if in_sessions else by_files(memory, index)
+        by_place = by_events(memory, index, work) if in_sessions else by_files(memory, scope, index, home / "docs")
         kinds = ("observation",) if in_sessions else ()
 
         def search(question: str) -> tuple[list[str], int]:
@@ -116,20 +118,18 @@ def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
     return make
 
 
-def by_files(memory: LocalMemory, index: Index) -> dict[str, str]:
-    """Bring documents in as Markdown files; return {path: id}."""
-    project = Project(
-        id=named_id("default", "bench"), name="bench", workspace="default", workspace_id=workspace_id("default")
-    )
-    memory.resolve(Scope())
-    registry.record(memory.res, project, now=NOW)
-    texts, places = {}, {}
+def by_files(memory: LocalMemory, scope: Scope, index: Index, folder: Path) -> dict[str, str]:
+    """Bring documents in as a folder of Markdown files; return {path of the page: id}."""
+    folder.mkdir()
+    names = {}
     for number, doc in enumerate(index.docs):
-        path = f"notes/{number // 200:04}/{number:06}.md"
-        texts[path] = f"---\ntitle: {json.dumps(doc['title'], ensure_ascii=False)}\nkind: note\n---\n\n{doc['text']}\n"
-        places[path] = doc["id"]
-    pages.save(memory.res, project, texts, "Import", when=NOW)
-    return places
+        name = f"{number:06}.md"
+        names[name] = doc["id"]
+        (folder / name).write_text(
+            f"---\ntitle: {json.dumps(doc['title'], ensure_ascii=False)}\n---\n\n{doc['text']}\n"
+        )
+    report = memory.import_markdown(scope, folder)
+    return {path: names[file] for file, path in report.added.items()}
 
 
 def by_events(memory: LocalMemory, index: Index, work: Path) -> dict[str, str]:
@@ -150,6 +150,41 @@ def by_events(memory: LocalMemory, index: Index, work: Path) -> dict[str, str]:
         for seen in memory.read(Scope(cwd=str(work)), session_id, observations=True).observations:
             places[seen.id] = by_text.get((name, " ".join(seen.text.split())), "")
     return places
+
+
+def over_mcp(index: Index, home: Path) -> Search:
+    """Make our memory, asked through the MCP tool of a server process as an agent does (documents in files only)."""
+    if "session" in index.docs[0]:
+        raise SystemExit("an answer over MCP names an observation by its session: use --systems ours")
+    memory = LocalMemory(Resources.at(home / "memory", user_home=str(home), config=Config()))
+    work = home / "work"
+    work.mkdir()
+    (work / ".ai-memory.toml").write_text('project = "bench"\n')
+    by_path = by_files(memory, Scope(cwd=str(work)), index, home / "docs")
+    env = {**os.environ, "AI_MEMORY_HOME": str(home / "memory"), "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ai_memory_mcp", "serve"]
+    server = subprocess.Popen(command, cwd=work, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdin
+    assert server.stdout
+
+    def ask(method: str, params: dict[str, Any]) -> dict[str, Any]:
+        assert server.stdin
+        assert server.stdout
+        server.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}) + "\n")
+        server.stdin.flush()
+        return dict(json.loads(server.stdout.readline()))
+
+    client = {"name": "bench", "version": "1"}
+    ask("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client})
+    server.stdin.write('{"jsonrpc": "2.0", "method": "notifications/initialized"}\n')
+
+    def search(question: str) -> tuple[list[str], int]:
+        arguments = {"query": question, "limit": 10, "max_tokens": 4000}
+        told = ask("tools/call", {"name": "memory.search", "arguments": arguments})
+        text = told["result"]["content"][0]["text"]
+        return [by_path[path] for path in re.findall(r" · ref `([^`]+)`", text) if path in by_path], tokens(text)
+
+    return search
 
 
 def fts5(tokenizer: str, *, stop: bool) -> Callable[[Index, Path], Search]:
@@ -199,6 +234,7 @@ def bm25s(index: Index, _: Path) -> Search:
 
 SYSTEMS: dict[str, Callable[[Index, Path], Search]] = {
     "ours": ours(),
+    "ours-mcp": over_mcp,
     "fts5-or": fts5("unicode61", stop=False),
     "fts5-porter": fts5("porter unicode61", stop=True),
 }
@@ -263,7 +299,8 @@ def main() -> None:
     parser.add_argument("--categories", action="store_true", help="a row per category of question")
     parser.add_argument("--ablation", action="store_true", help="ours without each part")
     options = parser.parse_args()
-    makers = {name: SYSTEMS[name] for name in options.systems.split(",")} if options.systems else dict(SYSTEMS)
+    names = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name != "ours-mcp"]
+    makers = {name: SYSTEMS[name] for name in names}
     if options.ablation:
         makers = {"ours": ours()} | {f"without {part}": ours((part,)) for part in SEARCH_PARTS}
     known = json.loads((options.data / "tasks.json").read_text())["tasks"]
