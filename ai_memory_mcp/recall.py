@@ -39,7 +39,7 @@ NAMED = 3  # projects that an answer names one by one
 FRAME = (  # round an answer's hits
     "00 hits in project  by repository (); memory.read opens a `ref`.\n<memory-data>\n</memory-data>\n"
 )
-SEPARATORS = 48  # characters of a hit beside its facts, title and snippet
+SEPARATORS = 56  # characters of a hit beside its facts, title and snippet, its date and project's name among them
 SNIPPETS = (320, 200, 120, 60)  # characters: shorter ones before fewer hits
 
 
@@ -138,9 +138,15 @@ def _respelt(look: Look, question: Question) -> tuple[Question, str]:
     """Read words that nothing has as the nearest ones that something has, and say so."""
     if "typos" in look.without or not look.names or all(term in look.known for term in question.terms):
         return question, ""
-    asked = {own[-1]: word for word in question.words if (own := terms(word)) and own[-1] not in look.known}
+    spelt = [part for word in question.words for part in word.split("_")]
+    asked = {own[-1]: word for word in spelt if (own := terms(word)) and own[-1] not in look.known}
     meant = search.respell(look.db, asked, look.ids)
-    return question.respelt(meant), ", ".join(f"read '{word}' for '{asked[term]}'" for term, word in meant.items())
+    said = ", ".join(f"read '{word}' for '{asked[term]}'" for term, word in meant.items())
+    better = {asked[term]: word for term, word in meant.items()}
+    for word in question.words:
+        if (name := "_".join(better.get(part, part) for part in word.split("_"))) != word:
+            meant[terms(word)[-1]] = name
+    return question.respelt(meant), said
 
 
 def recent(db: Db, projects: Sequence[Project], kinds: Sequence[str], limit: int) -> tuple[Hit, ...]:
@@ -344,7 +350,8 @@ def _narrower(text: str, width: int) -> str:
 def _price(hit: Hit, here: str | None) -> int:
     """Return what a hit costs when it is rendered with its facts, in tokens (see server/render.py)."""
     facts = f"{hit.title[:200]}{hit.kind}{hit.path}{hit.agent}{hit.why}{hit.project if hit.project != here else ''}"
-    return tokens(f"{facts}{hit.snippet}{' ' * SEPARATORS}")
+    text = f"{facts}{hit.snippet}".replace("<", "&lt;")  # as much as forged marks cost when they are defused
+    return tokens(f"{text}{' ' * SEPARATORS}")
 
 
 def _shortened(hit: Hit, budget: int, here: str | None) -> Hit:

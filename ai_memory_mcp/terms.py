@@ -2,8 +2,9 @@
 
 A word is lower case, without accents, contraction or ending (Snowball's English stems; an irregular form becomes its
 base). A name in camelCase, snake_case or of letters and digits gives its parts and then itself without joints, so that
-`getUserName` and `get_user_name` are one. A run of Chinese, Japanese or Korean gives its pairs of characters. Stop
-words are left out. The order is that of the text: who stands beside whom is evidence.
+`getUserName` and `get_user_name` are one. A hash gives its first seven characters and itself. A run of Chinese,
+Japanese or Korean gives its pairs of characters. Stop words are left out. The order is that of the text: who stands
+beside whom is evidence.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+|\d+")
 _CONTRACTED = re.compile(r"\b\w+n['’]t\b|(?<=\w)['’](?:s|m|re|ve|ll|d)\b", re.IGNORECASE)  # don't is all stop words
 _SIGNED = re.compile(r"\b([A-Za-z])(\+\+|#)(?!\w)")  # C++, C#, F#: the sign makes the name
 _SIGNS = {"++": "plusplus", "#": "sharp"}
+_HASH = re.compile(r"(?:\d+[a-f]+\d|[a-f]+\d+[a-f])[\da-f]*", re.IGNORECASE)
 _ACCENTS = re.compile("[\u0300-\u036f]+")
-MANY_PARTS = 6  # a "name" of more parts is a hash or a number: it is found as a whole
+MANY_PARTS = 6  # a "name" of more parts is a number or a hash: it is found as a whole
+ABBREVIATED = 7  # characters of a hash by which people call it
 LONG = 80  # characters; a longer word is no word, and is found by its beginning
 _KNOWN: dict[str, tuple[str, ...]] = {}  # word as written -> its terms
 _MOST_KNOWN = 200_000
@@ -77,8 +80,17 @@ def terms(text: str) -> list[str]:
 
 
 def spellings(text: str) -> set[str]:
-    """Return the words of a text as they are written, in lower case: what a misspelt word may have meant."""
-    return {word.lower() for word in _WORD.findall(_plain(text)) if word.isascii() and word.isalpha()}
+    """Return the words of a text as they are written, in lower case: what a misspelt word may have meant.
+
+    Of a name these are its parts and the name without its joints.
+    """
+    found = set()
+    for word in _WORD.findall(_plain(text)):
+        if word.isascii() and (bare := word.replace("_", "")).isalpha():
+            found.add(bare.lower())
+            if not (word.islower() and word.isalpha()):
+                found.update(part.lower() for part in _PARTS.findall(word))
+    return found
 
 
 def words(text: str) -> list[str]:
@@ -136,6 +148,8 @@ def _of_name(word: str) -> list[str]:
         return bare.lower().replace("_", " ").split()
     if bare.isalpha() and (bare[1:].islower() or bare.isupper()):
         return [_stem(bare.lower())]
+    if len(bare) >= ABBREVIATED and _HASH.fullmatch(bare):
+        return list(dict.fromkeys((bare[:ABBREVIATED].lower(), bare.lower())))
     parts = [part.lower() for part in _PARTS.findall(bare)]
     if len(parts) < 2:
         return [_stem(part) for part in parts]

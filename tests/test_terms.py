@@ -21,7 +21,9 @@ from ai_memory_mcp.terms import STOP_WORDS, last_characters, pairs, spellings, t
         ("__init__", ["init"]),
         ("src/app/main.py", ["src", "app", "main", "py"]),
         ("error[E0308]", ["error", "0308", "e0308"]),
-        ("a1b2c3d4e5f6", ["a1b2c3d4e5f6"]),  # a hash is found as a whole
+        ("a1b2c3d4e5f6", ["a1b2c3d", "a1b2c3d4e5f6"]),  # a hash is found as a whole and abbreviated
+        ("A1B2C3D", ["a1b2c3d"]),
+        ("facade2024", ["facad", "2024", "facade2024"]),
         ("C++ and C# and F#", ["cplusplus", "csharp", "fsharp"]),
         ("it's don't Ann's", ["ann"]),
         ("数据库迁移", ["数据", "据库", "库迁", "迁移"]),
@@ -55,6 +57,14 @@ def test_texts_side_by_side_give_the_terms_of_both(one: str, other: str) -> None
 def test_words_are_kept_as_they_are_written() -> None:
     assert words("The migrated caches of Ann's") == ["migrated", "caches", "ann"]
     assert spellings("Migrated caches, E0308 数据") == {"migrated", "caches"}
+    assert spellings("invoice_writer HTTPClient") == {
+        "invoicewriter",
+        "invoice",
+        "writer",
+        "httpclient",
+        "http",
+        "client",
+    }
 
 
 def test_the_last_character_of_a_run_begins_a_term_too() -> None:

@@ -92,7 +92,10 @@ def pages(
     hidden: Sequence[str] = (),
     without: Sequence[str] = (),
 ) -> Found:
-    """Rank pages of the projects (all when empty) by their best passage; without `kinds` none of `hidden` kinds."""
+    """Rank pages of the projects (all when empty) by their best passage; without `kinds` none of `hidden` kinds.
+
+    What is superseded comes last, so that `limit` never cuts its successor off.
+    """
     narrow = _narrow(db, question, project_ids, kinds, "passages", without)
     found = _postings(db, "passages", question, narrow, "{title body}", _share(question))
     texts = _collection(db, "passages", question, project_ids, found)
@@ -122,7 +125,7 @@ def pages(
         by_page.setdefault(one.id >> PASSAGE_BITS, one)
     left_out = () if kinds else hidden
     matches = []
-    for number, one in by_page.items():
+    for number, one in sorted(by_page.items(), key=lambda pair: on_pages[pair[0]]["status"] == "superseded"):
         page = on_pages[number]
         if page["kind"] not in left_out and one.total > 0 and _said(question, texts_of[one.id], page["title"]):
             matches.append(
@@ -182,7 +185,7 @@ def observations(
                 totals[one.id] += SPEAKER
             if question.asks_when and "time" not in without and tells_time(one.text):
                 totals[one.id] += TIME
-    if narrow.sql or len(narrow.scopes) > 1 or question.phrases or question.loose:
+    if kinds or question.agent or narrow.sql or question.phrases or question.loose:
         totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
     ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
     rows = {row["rowid"]: row for row in _read(db, _OBSERVATION.format(_marks(ranked)), [row for row, _ in ranked])}
@@ -367,11 +370,15 @@ def _with_neighbours(alone: Mapping[int, float], of_session: Mapping[int, float]
 
 def _anywhere(db: Db, term: str, project_ids: Sequence[str]) -> bool:
     """Tell whether any row of the projects has the term."""
-    few = project_ids if len(project_ids) <= MANY_PROJECTS else ()
-    scopes = [[scope_token("p", project) for project in few]] if few else []
+    few = len(project_ids) <= MANY_PROJECTS
+    scopes = [[scope_token("p", project) for project in project_ids]] if few and project_ids else []
     for table, columns in (("passages", "{title body}"), ("observations", "{body}")):
         sql = f"SELECT 1 FROM {table}_fts WHERE {table}_fts MATCH ? LIMIT 1"
-        if db.execute(sql, (match_expression((), term, columns, scopes),)).fetchone():
+        if not few:
+            sql = f"SELECT 1 FROM {table}_fts f JOIN {table} p ON p.rowid = f.rowid WHERE {table}_fts MATCH ?"
+            sql += f" AND p.project IN ({_marks(project_ids)}) LIMIT 1"
+        args = (match_expression((), term, columns, scopes), *(() if few else project_ids))
+        if db.execute(sql, args).fetchone():
             return True
     return False
 
@@ -430,7 +437,8 @@ def _pages_of(db: Db, rows: Iterable[int]) -> list[sqlite3.Row]:
     numbers = sorted({row >> PASSAGE_BITS for row in rows})
     return _read(
         db,
-        f"SELECT rowid, project, path, id, kind, updated, title, record FROM pages WHERE rowid IN ({_marks(numbers)})",
+        "SELECT rowid, project, path, id, kind, status, updated, title, record FROM pages"
+        f" WHERE rowid IN ({_marks(numbers)})",
         numbers,
     )
 
