@@ -4,6 +4,9 @@
     python tests/benchmarks/retrieval.py DATA --tasks devlog --categories --versus fts5-porter
     python tests/benchmarks/retrieval.py DATA --ablation                   ours without each part of the ranking
     python tests/benchmarks/retrieval.py DATA --tasks devlog --systems ours,ours-mcp     through the MCP tool as well
+    python tests/benchmarks/retrieval.py DATA --try pages.near=0.1,0.2,0.3               ours with other weights
+
+--try is how the weights were chosen: one after the other, on all tasks together, kept only where the sum rose.
 
 DATA holds `tasks.json` ({"tasks": {name: {folder, one_index}}}) and per folder `docs.jsonl.gz` ({id, index, title,
 text[, session, seq][, date]}) and `queries.jsonl` ({id, index, category, text, relevant}); it is not part of this
@@ -29,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -39,10 +42,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from playing import spool
 
 from ai_memory_mcp.config import SEARCH_PARTS, Config, SearchConfig
+from ai_memory_mcp.index import search as ranked
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Query, Scope
 from ai_memory_mcp.ranking import tokens
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.scoring import OBSERVATION_WEIGHTS, PAGE_WEIGHTS
 from ai_memory_mcp.server import render
 from ai_memory_mcp.terms import STOP_WORDS
 
@@ -114,6 +119,30 @@ def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
             return [by_place[hit.id if in_sessions else hit.path] for hit in found.hits], tokens(render.answer(found))
 
         return search
+
+    return make
+
+
+def tried(name: str, value: float) -> Callable[[Index, Path], Search]:
+    """Return a maker of our memory with one weight changed: `pages.near`, `observations.k1`, or a constant of search
+    like `search.SPEAKER`."""
+    kind, _, key = name.partition(".")
+    usual = {"pages": PAGE_WEIGHTS, "observations": OBSERVATION_WEIGHTS}
+
+    def make(index: Index, home: Path) -> Search:
+        search = ours()(index, home)
+
+        def with_it(question: str) -> tuple[list[str], int]:
+            holder: Any = ranked
+            place = key if kind == "search" else {"pages": "PAGE_WEIGHTS", "observations": "OBSERVATION_WEIGHTS"}[kind]
+            before = getattr(holder, place)
+            setattr(holder, place, value if kind == "search" else replace(usual[kind], **{key: value}))
+            try:
+                return search(question)
+            finally:
+                setattr(holder, place, before)
+
+        return with_it
 
     return make
 
@@ -298,9 +327,13 @@ def main() -> None:
     parser.add_argument("--versus", default="", choices=["", *SYSTEMS], help="paired difference against this one")
     parser.add_argument("--categories", action="store_true", help="a row per category of question")
     parser.add_argument("--ablation", action="store_true", help="ours without each part")
+    parser.add_argument("--try", dest="attempt", metavar="WEIGHT=V1,V2", default="", help="ours with other weights")
     options = parser.parse_args()
     names = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name != "ours-mcp"]
     makers = {name: SYSTEMS[name] for name in names}
+    if options.attempt:
+        name, _, values = options.attempt.partition("=")
+        makers = {f"{name}={value}": tried(name, float(value)) for value in values.split(",")}
     if options.ablation:
         makers = {"ours": ours()} | {f"without {part}": ours((part,)) for part in SEARCH_PARTS}
     known = json.loads((options.data / "tasks.json").read_text())["tasks"]
