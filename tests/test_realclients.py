@@ -288,6 +288,17 @@ def test_calls_that_come_to_nothing_are_failures_or_were_at_least_asked_for(plac
     assert call["ok"] is False or call["kind"] == "pre-tool"
 
 
+@pytest.mark.skipif("opencode" not in CLIENTS, reason="opencode is not installed")
+def test_a_call_that_opencode_refuses_is_a_failure(place):  # most others tell of none that was refused
+    place.setup("opencode")
+    place.merge(place.project / "opencode.json", {"permission": {"bash": {"forbidden*": "deny"}}})
+
+    place.run("opencode", [shell_turn("forbidden thing"), {"text": "done"}], "Please do the quoll task")
+
+    (call,) = (one for one in place.observations(place.sessions()[0]) if one["tool"])
+    assert (call["kind"], call["text"], call["ok"]) == ("tool-failure", "forbidden thing", False)
+
+
 @pytest.mark.skipif("codex" not in CLIENTS, reason="codex is not installed")
 def test_in_its_sandbox_codex_uses_all_our_tools_without_asking(place):
     place.setup("codex")
