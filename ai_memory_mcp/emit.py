@@ -358,8 +358,12 @@ def text_or_empty(value: object) -> str:
 
 
 def holds(payload: "dict[str, object]", wanted: "dict[str, object]") -> bool:
-    """Tell whether the payload has these values; "*" stands for any but an empty one."""
-    return all(payload.get(name) if value == "*" else payload.get(name) == value for name, value in wanted.items())
+    """Tell whether the payload has these values; "*" stands for any but an empty one, "" for an empty one or none."""
+    return all(_is(payload.get(name), value) for name, value in wanted.items())
+
+
+def _is(told: object, wanted: object) -> bool:
+    return bool(told) if wanted == "*" else told == wanted or (wanted == "" and not told)
 
 
 def field(spec: "dict[str, object]", payload: "dict[str, object]", name: str) -> object:

@@ -103,21 +103,37 @@ def add_answer(transcript: dict[str, object], payload: dict[str, object]) -> Non
     """Put what the agent answered into the payload, from its own transcript; it may be a moment late there."""
     path = emit.text_or_empty(payload.get(emit.text_or_empty(transcript.get("path"))))
     deadline = time.monotonic() + TRANSCRIPT_WAIT
-    while path and not (answer := last_answer(path, transcript)) and time.monotonic() < deadline:
+    answer = ""
+    while path:
+        lines = transcript_tail(path)
+        answer = last_answer(lines, transcript)
+        if (answer and not behind(lines, transcript, payload)) or time.monotonic() > deadline:
+            break
         time.sleep(0.02)
-    if path and answer:
+    if answer:
         payload["last_assistant_message"] = answer
 
 
-def last_answer(path: str, transcript: dict[str, object]) -> str:
-    """Return the answer at the end of a transcript, '' while there is none."""
+def transcript_tail(path: str) -> list[bytes]:
+    """Return the last lines of a transcript, the last one first."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, 2) - TRANSCRIPT_TAIL))
-            lines = file.read().splitlines()
+            return file.read().splitlines()[::-1]
     except (OSError, ValueError):
-        return ""
-    for line in reversed(lines):
+        return []
+
+
+def behind(lines: list[bytes], transcript: dict[str, object], payload: dict[str, object]) -> bool:
+    """Tell whether a transcript ends before the event. Told where both have the same kind of time."""
+    name = emit.text_or_empty(transcript.get("time"))
+    last = emit.parse(lines[0]) if lines else None
+    return bool(name and last) and emit.text_or_empty((last or {}).get(name)) < emit.text_or_empty(payload.get(name))
+
+
+def last_answer(lines: list[bytes], transcript: dict[str, object]) -> str:
+    """Return the answer at the end of a transcript, '' while there is none."""
+    for line in lines:
         told = emit.parse(line) or {}
         if told.get("type") in texts(transcript.get("asked")):
             break

@@ -34,9 +34,12 @@ BATCH = 1000  # events per index transaction: searches are never kept waiting lo
 DOUBLE = 5_000  # ms within which the same event without ids of its own is a double delivery
 _FOLLOWERS = ("session-end", "stop", "subagent-stop", "pre-compact", "post-compact", "notification", "other")
 
+_WORK = ("user-prompt", "pre-tool", "post-tool", "tool-failure")
 _BETWEEN = {  # what must not lie between two events of these kinds that are one
-    "session-start": ("session-end",),
-    "session-end": ("session-start", "user-prompt", "pre-tool", "post-tool", "tool-failure"),
+    "session-start": ("session-end", "pre-compact"),
+    "session-end": ("session-start", *_WORK),
+    "pre-compact": ("post-compact", *_WORK),
+    "post-compact": ("pre-compact",),
 }
 
 
@@ -280,7 +283,10 @@ def _double(batch: Batch, observation: Observation) -> bool:
 
 
 def _is_double(batch: Batch, observation: Observation, at: int, seen: list[int]) -> bool:
-    """Judge by what lies between: a start after an end is a new one, however soon, and so is an end after work."""
+    """Judge by what lies between: a start after an end is a new one, however soon, and so is an end after work.
+
+    One turn may compact several times, or try to, and begins again after each of them.
+    """
     if observation.tool_use or (observation.turn and observation.kind not in TIMED):
         return bool(seen)
     near = [other for other in seen if abs(at - other) <= DOUBLE]

@@ -21,6 +21,7 @@ export default function (pi) {
   const calls = new Map() // those that have not ended, by id
   let here // what every event tells: the session, and the subagent if it is one
   let machine // whether the next prompt is an extension's
+  let last // what a subagent has said last, until its end is told
 
   const on = (event, handle) =>
     pi.on(event, (told, ctx) => {
@@ -45,9 +46,15 @@ export default function (pi) {
     host.open.set(id, file)
     host.briefs.set(id, host.memory.ask("session_start", { ...here, cwd: ctx.cwd, source }))
   }
+  // A subagent is done when it yields. One that stops without is reminded, and ends with its session at the latest.
+  const helped = (told, ctx) => {
+    send("subagent_end", told, ctx)
+    last = undefined
+  }
   const end = (reason, ctx) => {
     for (const call of calls.values()) send("tool_execution_start", call, ctx)
     calls.clear()
+    if (last) helped(last, ctx)
     if (here && !here.agent_id) {
       send("session_shutdown", { reason }, ctx)
       host.open.delete(here.session_id)
@@ -83,8 +90,10 @@ export default function (pi) {
       send("input", { prompt: said(content), turn_id, ...source }, ctx)
     } else if (role === "assistant" && stopReason === "error") {
       send("agent_end", { error, turn_id }, ctx)
-    } else if (role === "assistant" && stopReason !== "aborted" && !content.some(({ type }) => type === "toolCall")) {
-      send(here?.agent_id ? "subagent_end" : "agent_end", { last_assistant_message: said(content), turn_id }, ctx)
+    } else if (role === "assistant" && stopReason !== "aborted") {
+      const told = { last_assistant_message: said(content), turn_id }
+      if (here?.agent_id) last = told.last_assistant_message ? told : last
+      else if (!content.some(({ type }) => type === "toolCall")) send("agent_end", told, ctx)
     }
   })
 
@@ -97,6 +106,10 @@ export default function (pi) {
     calls.delete(event.toolCallId)
     if (details?.phases) call.tool_input = { ...call.tool_input, todos: details.phases.flatMap(({ tasks }) => tasks) }
     send(event.isError ? "tool_execution_error" : "tool_execution_end", { ...call, tool_response: said(event.result?.content) }, ctx)
+    if (!here?.agent_id || event.toolName !== "yield" || event.isError) return
+    const { data, error, type, complete } = details ?? {}
+    const part = Array.isArray(type) && type.length > 0 && !complete
+    if (!part) helped({ ...last, last_assistant_message: data ?? error ?? last?.last_assistant_message }, ctx)
   })
 
   on("session_before_compact", ({ reason: trigger }, ctx) => send("session_before_compact", { trigger }, ctx))

@@ -1,7 +1,9 @@
 """Runs real agent CLIs headless against a scripted model, with our product installed by our own `setup`.
 
-Opt-in: REALCLIENTS names a folder with a `run.sh CLIENT HOME WORK SCRIPT PROMPT` that starts one client offline and
-leaves in OUT what it said (`stdout.txt`), how it ended (`result.json`) and what the model was sent (`llm/req_*.json`).
+Opt-in: REALCLIENTS names a folder with a `run.sh CLIENT HOME WORK SCRIPT PROMPT [argument...]` that starts one client
+offline and leaves in OUT what it said (`stdout.txt`), how it ended (`result.json`) and what the model was sent
+(`llm/req_*.json`). Two more clients can be run when REALCLIENTS_MORE names a folder where npm has installed them
+(@qwen-code/qwen-code, @github/copilot).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-RUNNER = os.environ.get("REALCLIENTS", "")
-INSTALLED = Path(os.environ.get("REALCLIENTS_HOME") or os.path.expanduser("~/.cache/realclients")) / "clients"
+import run_client
+from run_client import INSTALLED, RUNNER
+
 AGENTS = {  # what the runner calls a client -> our name of the agent
     "claude": "claude-code",
     "codex": "codex",
@@ -28,13 +32,17 @@ AGENTS = {  # what the runner calls a client -> our name of the agent
     "pi-mcp": "pi",
     "omp": "omp",
     "openclaw": "openclaw",
+    "qwen": "qwen",
+    "copilot": "copilot",
 }
+OTHERS = ("qwen", "copilot")  # the runner has no command for these
 SHELLS = ["Bash", "exec_command", "shell", "shell_command", "run_shell_command", "bash", "exec"]
 
 
 def here(client: str) -> bool:
     """Tell whether this client can be run."""
-    return bool(RUNNER) and (INSTALLED / client / ".installed").exists()
+    installed = run_client.MORE / client if client in OTHERS else INSTALLED / client / ".installed"
+    return bool(RUNNER) and installed.exists()
 
 
 def shell_turn(command: str, text: str = "") -> dict[str, Any]:
@@ -75,6 +83,27 @@ def search_turns(query: str) -> list[dict[str, Any]]:
         {"tool": "tool_call", "args": {"id": "aimemory__memory-search", "args": wanted}, "optional": True},
         {"tool": "codemode", "args": {"code": code}, "optional": True},
     ]
+
+
+def helper_turns(spawn: dict[str, Any], prompt: str) -> list[dict[str, Any]]:
+    """Return turns in which a model has a subagent run `echo in-sub` and answer HELPED, in whatever order they ask.
+
+    `prompt` is in all requests of the main agent and in none of the subagent's: the former waits for the latter.
+    """
+    wait = {**shell_turn("sleep 2"), "if": prompt}
+    answer = {"text": "HELPED"}
+    done = {
+        "tool": ["yield", "complete_task"],
+        "args_by": {"yield": {"data": "HELPED"}, "complete_task": {"result": "HELPED"}},
+        "optional": True,
+    }
+    return [spawn, wait, shell_turn("echo in-sub"), wait, done, answer, wait, answer, wait, answer]
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the old values with the new ones over them, table by table."""
+    both = {key: merged(old[key], value) for key, value in new.items() if isinstance(old.get(key), dict)}
+    return {**old, **new, **both}
 
 
 @dataclass(frozen=True)
@@ -122,6 +151,13 @@ class Place:
         assert done.returncode == 0, done.stdout + done.stderr
         return json.loads(done.stdout)
 
+    def shell(self, *words: str) -> str:
+        """Return a command of ours as a client's shell can run it."""
+        told = {"PYTHONPATH": str(Path(__file__).parent.parent), "HOME": str(self.home)}
+        return shlex.join(
+            ["env", *(f"{name}={value}" for name, value in told.items()), sys.executable, "-m", "ai_memory_mcp", *words]
+        )
+
     def env(self) -> dict[str, str]:
         """Return the user's environment: the default memory inside the home."""
         codex = INSTALLED / "codex" / "node_modules" / ".bin"
@@ -135,9 +171,16 @@ class Place:
         assert told["errors"] == []
         assert all(told["trust"].values())
 
-    def run(self, client: str, turns: list[dict[str, Any]], prompt: str, **settings: str) -> Run:
-        """Run a client once with what its model will do; `settings` are variables of the runner."""
-        process, out = self.start(client, turns, prompt, **settings)
+    def merge(self, path: Path, value: dict[str, Any]) -> None:
+        """Put values into a JSON file of the user's or the project's."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        told = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(merged(told, value), indent=1))
+
+    def run(self, client: str, turns: list[dict[str, Any]], prompt: str, *words: str, **settings: str) -> Run:
+        """Run a client once with what its model will do, with more words on its command line; `settings` are variables
+        of the runner."""
+        process, out = self.start(client, turns, prompt, *words, **settings)
         process.wait(timeout=200)
         return self.came_of(out)
 
@@ -154,7 +197,7 @@ class Place:
 
     def processes(self) -> list[int]:
         """Return the processes of clients that run in this home, without the runner's and ours."""
-        ours = (b"supervise.py", b"run.sh", b"fakellm", b"ai_memory_mcp", b"ai-memory-mcp")
+        ours = (b"supervise.py", b"run.sh", b"run_client", b"fakellm", b"ai_memory_mcp", b"ai-memory-mcp")
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -164,7 +207,7 @@ class Place:
         return found
 
     def start(
-        self, client: str, turns: list[dict[str, Any]], prompt: str, **settings: str
+        self, client: str, turns: list[dict[str, Any]], prompt: str, *words: str, **settings: str
     ) -> tuple[subprocess.Popen[bytes], Path]:
         """Start a client; returns its runner's process and the folder of its recordings."""
         self.runs += 1
@@ -172,7 +215,9 @@ class Place:
         script = self.base / f"script-{self.runs}.json"
         script.write_text(json.dumps({"turns": turns, "side_text": "A title"}), encoding="utf-8")
         env = {**os.environ, "REALCLIENTS_HOME": str(INSTALLED.parent), "OUT": str(out), "TRUST": "0", **settings}
-        command = [f"{RUNNER}/run.sh", client, str(self.home), str(self.project), str(script), prompt]
+        out.mkdir()
+        runner = [sys.executable, run_client.__file__] if client in OTHERS else [f"{RUNNER}/run.sh"]
+        command = [*runner, client, str(self.home), str(self.project), str(script), prompt, *words]
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return process, out
 

@@ -118,6 +118,21 @@ def test_unknown_agents_and_events_are_stored(hook):
     assert hook.log() == ""
 
 
+@pytest.mark.parametrize(
+    ("agent", "event", "told", "ours"),
+    [
+        ("claude-code", "SubagentStop", {"agent_id": "a1", "agent_type": "Explore"}, True),
+        ("claude-code", "SubagentStop", {"agent_id": "a1", "agent_type": ""}, False),
+        ("copilot", "Stop", {}, True),
+        ("copilot", "Stop", {"agent_id": "a1", "parent_agent_id": "s1"}, False),
+    ],
+)
+def test_an_event_is_ours_only_as_its_description_wants_it(hook, agent, event, told, ours):
+    hook.emit(hook.payload(**told), agent, event)
+
+    assert len(hook.entries()) == ours
+
+
 @pytest.mark.parametrize("way", ["launcher", "module"])
 def test_without_arguments_the_event_is_none_of_ours(hook, way):
     """So run agents that also run the hooks of others, but leave their arguments out."""

@@ -92,6 +92,58 @@ def test_the_same_words_later_are_another_event(home: Path, memory: LocalMemory,
     assert memory.sessions(scope(work))[0].prompts == 2
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "doubly installed"])
+def test_every_compaction_of_a_turn_is_stored_however_soon_it_follows_the_last(
+    home: Path, memory: LocalMemory, work: Path, times: int
+) -> None:
+    player = Player(home, work, "s1", agent="codex")
+    player.send("UserPromptSubmit", prompt="mend the parser", times=times)
+    for _ in range(3):
+        player.send("PreCompact", trigger="auto", times=times)
+        player.send("PostCompact", trigger="auto", times=times)
+        player.send("SessionStart", source="compact", times=times)
+    memory.ingest()
+
+    (session,) = memory.sessions(scope(work))
+    seen = [one.kind for one in memory.read(scope(work), session.id, observations=True).observations]
+
+    assert seen == ["user-prompt", *["pre-compact", "post-compact", "session-start"] * 3]
+
+
+def test_what_a_subagent_of_copilot_does_belongs_to_the_session_that_started_it(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    main, helper = (Player(home, work, name, agent="copilot", ids=False) for name in ("s1", "a1"))
+    whose = {"agent_id": "a1", "parent_agent_id": "s1"}
+    main.prompt("mend the parser")
+    helper.prompt("look for tests", **whose)
+    helper.runs("ls tests", **whose)
+    helper.send("SubagentStop", session_id="s1", last_assistant_message="There are 3.", **whose)
+    memory.ingest()
+
+    (session,) = memory.sessions(scope(work))
+    seen = memory.read(scope(work), session.id, observations=True).observations
+
+    assert session.native_id == "s1"
+    assert [(one.kind, one.subagent) for one in seen] == [
+        ("user-prompt", ""),
+        ("user-prompt", "a1"),
+        ("post-tool", "a1"),
+        ("subagent-stop", "a1"),
+    ]
+
+
+def test_a_compaction_that_came_to_nothing_does_not_hide_the_next(home: Path, memory: LocalMemory, work: Path) -> None:
+    player = Player(home, work, "s1").prompt("mend the parser").send("PreCompact", trigger="auto")
+    player.runs("make", "ok").send("PreCompact", trigger="auto").send("PostCompact", trigger="auto")
+    memory.ingest()
+
+    (session,) = memory.sessions(scope(work))
+    seen = [one.kind for one in memory.read(scope(work), session.id, observations=True).observations]
+
+    assert seen == ["user-prompt", "pre-compact", "post-tool", "pre-compact", "post-compact"]
+
+
 def test_a_double_is_seen_across_any_boundary_of_time(home: Path, memory: LocalMemory, work: Path) -> None:
     for number in range(20):
         player = Player(home, work, f"s{number}", ids=False)

@@ -260,6 +260,53 @@ def test_a_subagent_is_part_of_its_parents_session_and_takes_no_brief(left, omp)
     assert {payload["session_id"] for _, payload in omp.stored(5)} == {"s1"}
 
 
+@pytest.fixture
+def helper(omp):
+    """OMP in a subagent of its session."""
+    omp.start()
+    omp.bind("helper")
+    omp.session = {
+        **omp.session,
+        "id": "s9",
+        "file": "/sessions/s1/Helper.jsonl",
+        "entries": [{"type": "session_init"}],
+    }
+    omp.start()
+    return omp
+
+
+@pytest.mark.parametrize(
+    ("details", "answer"),
+    [
+        ({"data": {"frogs": 3}}, {"frogs": 3}),
+        ({"error": "no pond"}, "no pond"),
+        ({"type": "result"}, "There are 3."),
+        ({"type": ["count"], "data": 3, "complete": True}, 3),
+    ],
+)
+def test_a_subagent_of_omp_ends_when_it_yields(helper, details, answer):
+    helper.run("Look for frogs")
+    helper.say("assistant", "There are 3.", stopReason="toolUse", timestamp=5)
+    helper.tool("yield", {}, "part", call="c1", type=["count"], data=1)
+    helper.tool("yield", {}, "wrong", call="c2", failed=True)
+    helper.tool("yield", {}, "Result submitted.", call="c3", **details)
+    helper.quit()
+
+    told = [(event, payload.get("last_assistant_message")) for event, payload in helper.stored(5)]
+    ends = [("tool_execution_end", None), ("tool_execution_error", None), ("tool_execution_end", None)]
+    assert told == [("session_start", None), *ends, ("subagent_end", answer)]
+
+
+def test_a_subagent_of_omp_that_is_reminded_to_yield_ends_once(helper):
+    helper.run("Look for frogs")
+    for number in range(3):
+        helper.say("assistant", f"There are {number}.", stopReason="stop", timestamp=number)
+    helper.quit()
+
+    told = [(event, payload.get("last_assistant_message")) for event, payload in helper.stored(2)]
+    assert told == [("session_start", None), ("subagent_end", "There are 2.")]
+
+
 def test_a_tool_that_omp_reaches_through_a_device_has_its_own_name(omp):
     omp.start()
     omp.tool("write", {"path": "xd://mcp__aimemory_memory_search", "content": '{"query":"frogs"}'}, "3 frogs")

@@ -52,7 +52,8 @@ class _Part(BaseModel):
 class EventSpec(_Part):
     """One hook event of the agent: our kind, and how it is installed. `timeout` is in seconds.
 
-    `when`: the payload must hold these values ("*": any but an empty one), else the event is not one of ours.
+    `when`: the payload must hold these values ("*": any but an empty one, "": an empty one or none), else the event
+    is not one of ours.
     `background`: the agent need not wait for it. `group` replaces the template of `HooksSpec`. Not `install`ed ones
     are known when they come.
     """
@@ -176,7 +177,8 @@ class TranscriptSpec(_Part):
     """Where the agent's answer stands when its event does not hold it: in a file of JSON lines with a `type` each.
 
     At `event`, the payload's `path` names the file. The answer is the `text` (dots go down) of the last line of type
-    `said`, if none of the types `asked` comes after it; it joins the payload as `last_assistant_message`.
+    `said`, if none of the types `asked` comes after it; it joins the payload as `last_assistant_message`. With a `time`
+    (its name in lines and payload alike) the file is waited for until its last line is as late as the event.
     """
 
     event: str
@@ -184,6 +186,7 @@ class TranscriptSpec(_Part):
     said: str
     asked: tuple[str, ...]
     text: str
+    time: str = ""
 
 
 class SessionSpec(_Part):
