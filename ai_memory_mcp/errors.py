@@ -7,6 +7,7 @@
     ├── InputError         an argument is not acceptable (path outside the wiki, empty page …)
     ├── ConflictError      somebody else was first (handoff accepted, page changed meanwhile)
     ├── StorageError       the disk, a lock or a repository refused
+    │   └── BusyError      somebody else holds a lock for longer than one can wait
     ├── InstallError       an agent's settings file cannot be changed safely
     └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
@@ -54,6 +55,10 @@ class StorageError(AiMemoryError):
     """The disk, a lock or a repository refused."""
 
     code = "storage"
+
+
+class BusyError(StorageError):
+    """Somebody else holds a lock for longer than one can wait."""
 
 
 class InstallError(AiMemoryError):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.errors import BusyError, StorageError
 
 STALE = 3600  # seconds; no write takes that long
 PATIENCE = 2.0 if sys.platform == "win32" else 0.0  # seconds; elsewhere a refusal is meant
@@ -111,7 +111,7 @@ def sweep(folder: Path, *, now: float, pattern: str = f".*{TEMPORARY}", age: flo
 def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
     """Hold the lock file `path` alone among all processes and threads; waits up to `timeout` seconds.
 
-    Gives True when the previous holder died inside, so that half-done work may lie about. Raises StorageError
+    Gives True when the previous holder died inside, so that half-done work may lie about. Raises BusyError
     on time-out, naming the holder.
     """
     import filelock  # not at the top: 50-180 ms, it pulls asyncio
@@ -125,7 +125,7 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
         died = holder.exists()
         holder.write_text(f"{os.getpid()}\n", encoding="ascii")
     except filelock.Timeout as error:
-        raise StorageError(_busy(lock, timeout)) from error
+        raise BusyError(_busy(lock, timeout)) from error
     except OSError as error:
         mutex.release()
         raise storage_error("lock", lock, error) from error

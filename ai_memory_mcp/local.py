@@ -7,6 +7,7 @@ they cost a third of what a cold search takes.
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
-from ai_memory_mcp.errors import NotFoundError, StorageError
+from ai_memory_mcp.errors import BusyError, NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from ai_memory_mcp.redact import Redactor
 
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
+QUICKLY_DONE = 1_000  # events: more are not taken in while a search waits
 READ_EVENTS = 4_000  # events a read takes in itself (about 2 s); the next one goes on
 WRITE_WAIT = 30.0
 _ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]*")
@@ -80,7 +82,7 @@ class LocalMemory:
 
     def search(self, scope: Scope, query: Query) -> Answer:
         """Rank pages and observations for a question."""
-        resolved = self._fresh(scope)
+        resolved = self._fresh(scope, settled=False)
         with self.res.index.read() as db:
             projects = self._reach(rows.projects(db), resolved, everywhere=query.everywhere)
             return recall.answer(db, projects, query, resolved, self.res.config.search.without)
@@ -385,25 +387,46 @@ class LocalMemory:
         self._touched |= done.projects
         return report.model_copy(update={"sessions_closed": done.closed, "handoffs": done.handoffs})
 
-    def _fresh(self, scope: Scope | None, *, notice: bool = True) -> Resolved:
+    def _fresh(self, scope: Scope | None, *, notice: bool = True, settled: bool = True) -> Resolved:
         """Ingest what was spooled before this call (bounded wait), notice edits by hand, resolve the scope.
 
-        What hinders that (another ingest at work, a full disk) hinders no read: `status` tells it.
+        What hinders that (another ingest at work, a full disk) hinders no read: `status` tells it. Without `settled`
+        nobody waits for sessions that another process compiles just now.
         """
         self._ready()
         self._trouble = ""
         try:
-            if self.res.spool.pending() or self._behind():
-                from ai_memory_mcp import ingest
-
-                with ingest.lock(self.res, READ_WAIT):
-                    self._ingest(READ_EVENTS)
+            self._take_in(settled=settled)
         except StorageError as error:
             self._trouble = str(error)
         resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
         if notice:
             self._notice(resolved)
         return resolved
+
+    def _take_in(self, *, settled: bool) -> None:
+        """Take in what waits, or wait until somebody else has taken in what was there when this began.
+
+        Where more waits than can be done in that time, nobody is kept waiting for it in vain.
+        """
+        before = set(self.res.spool.names())
+        if not before and not self._behind():
+            return
+        from ai_memory_mcp import ingest
+
+        patient = settled or len(before) <= QUICKLY_DONE
+        deadline = time.monotonic() + (READ_WAIT if patient else 0.0)
+        while True:
+            try:
+                with ingest.lock(self.res, 0.0):
+                    self._ingest(READ_EVENTS)
+                return
+            except BusyError:
+                if not settled and before.isdisjoint(self.res.spool.names()):
+                    return
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.01)
 
     def _behind(self) -> bool:
         """Tell whether another process has taken events in and not settled them yet (or died before it could)."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 from playing import Player, repository
 
-from ai_memory_mcp import pages, wiki
+from ai_memory_mcp import ingest, pages, wiki
 from ai_memory_mcp.errors import NotFoundError, ProjectError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
@@ -225,3 +227,31 @@ def test_a_wrong_note_of_the_last_look_is_no_obstacle(
         put(folder, "notes/by-hand.md", word)
         os.utime(folder / "notes/by-hand.md", (len(text), len(text)))
         assert memory.search(scope(work), Query(text=word)).hits
+
+
+def test_a_search_waits_for_events_that_somebody_takes_in_but_not_for_what_he_does_then(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    memory.status(scope(work))
+    holds, taken_in, done = threading.Event(), threading.Event(), threading.Event()
+
+    def ingester() -> None:
+        with ingest.lock(memory.res, 1):
+            holds.set()
+            taken_in.wait(10)
+            ingest.drain(memory.res, now=datetime.now(timezone.utc))
+            done.wait(10)
+
+    thread = threading.Thread(target=ingester)
+    thread.start()
+    try:
+        assert holds.wait(10)
+        Player(home, work, "one").start().prompt("Where is the needle kept?")
+        threading.Timer(0.1, taken_in.set).start()
+        found = memory.search(scope(work), Query(text="needle", kinds=("observation",)))
+        assert thread.is_alive()
+    finally:
+        taken_in.set()
+        done.set()
+        thread.join()
+    assert [hit.title for hit in found.hits] == ["Where is the needle kept?"]

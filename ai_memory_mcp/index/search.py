@@ -204,7 +204,7 @@ def observations(
             parts=scored[number].parts if number in scored else {"context": total},
         )
         for number, total in ranked
-        if number in rows and _said(question, rows[number]["text"], "")
+        if number in rows and rows[number]["text"].strip() and _said(question, rows[number]["text"], "")
     ]
     return Found(matches, frozenset(found))
 

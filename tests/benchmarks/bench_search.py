@@ -30,6 +30,10 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from playing import Player
+
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
@@ -161,22 +165,18 @@ def together(folder: Path, count: int, *, busy: bool, seconds: float = 10) -> No
     taken: list[float] = []
     until = time.monotonic() + seconds
     stored, words, memory = 0, Words(seed=2), opened(folder)
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    (work / ".ai-memory.toml").write_text('project = "busy"\n')
     while any(one.is_alive() for one in searchers):
         while not found.empty():
             taken.append(found.get())
         if busy and time.monotonic() < until:
-            with memory.res.index.write() as db:
-                ledger = Ledger(db)
-                at = datetime.now(timezone.utc)
-                name = f"busy{time.monotonic_ns()}"
-                ledger.keep(
-                    SessionRow(id=name, agent="codex", native_id=name, project=project(1).id, started=at, last=at)
-                )
-                for n in range(200):
-                    text = words.text(150)
-                    ledger.observe(Observation(id=f"{name}{n}", session=name, at=at, kind="post-tool", text=text))
-                ledger.flush()
-            stored += 200
+            player = Player(memory.res.home, work, f"busy{time.monotonic_ns()}")
+            for n in range(100):
+                player.runs(f"make part-{n}", words.text(150))
+            memory.ingest()
+            stored += 100
         time.sleep(0.05)
     while not found.empty():
         taken.append(found.get())
