@@ -7,6 +7,8 @@
     ├── InputError         an argument is not acceptable (path outside the wiki, empty page …)
     ├── ConflictError      somebody else was first (handoff accepted, page changed meanwhile)
     ├── StorageError       the disk, a lock or a repository refused
+    ├── ServerError        the server cannot be reached, or does not answer as one of ours
+    ├── AccessError        the server does not let this token do that
     ├── InstallError       an agent's settings file cannot be changed safely
     └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
@@ -54,6 +56,18 @@ class StorageError(AiMemoryError):
     """The disk, a lock or a repository refused."""
 
     code = "storage"
+
+
+class ServerError(AiMemoryError):
+    """The server cannot be reached, or does not answer as one of ours."""
+
+    code = "server"
+
+
+class AccessError(AiMemoryError):
+    """The server does not let this token do that."""
+
+    code = "access"
 
 
 class InstallError(AiMemoryError):

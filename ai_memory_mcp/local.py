@@ -7,6 +7,7 @@ they cost a third of what a cold search takes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from ai_memory_mcp.model import (
     Capture,
     Document,
     Draft,
+    Event,
     Feedback,
     Handoff,
     HandoffDraft,
@@ -42,7 +44,7 @@ from ai_memory_mcp.model import (
     Status,
     Verdict,
 )
-from ai_memory_mcp.project import identify, workspace_id
+from ai_memory_mcp.project import workspace_id
 from ai_memory_mcp.resources import Resources
 
 if TYPE_CHECKING:
@@ -64,8 +66,9 @@ def open_local(home: Path | None = None) -> LocalMemory:
 class LocalMemory:
     """Memory in-process, on spool, journal, wiki and index. Holds no open files between calls."""
 
-    def __init__(self, res: Resources) -> None:
+    def __init__(self, res: Resources, *, read_wait: float = READ_WAIT) -> None:
         self.res = res
+        self._read_wait = read_wait
         self._touched: dict[str, Project] = {}
         self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._trouble = ""  # why the last read could not be brought up to date
@@ -275,7 +278,7 @@ class LocalMemory:
         from ai_memory_mcp import writing
 
         _, project = self._own(scope)
-        session = self._session_id(project, draft.from_agent, draft.from_session)
+        session = self._session_id(project, draft.from_agent, draft.from_session, scope)
         draft = draft.model_copy(update={"from_session": session})
         made = writing.leave(self.res, project, draft, self._redactor(), now=_now())
         self._changed(project)
@@ -287,7 +290,7 @@ class LocalMemory:
 
         one = self._waiting(scope, ref, agent)
         project = self._project(one.project)
-        session = self._session_id(project, agent, by)
+        session = self._session_id(project, agent, by, scope)
         who = " ".join(word for word in (agent or "user", session) if word)
         taken = settle.take(self.res, project, one.id, by=who, now=_now())
         self._changed(project)
@@ -322,6 +325,19 @@ class LocalMemory:
             self._took_in = True  # git's own index of a large project is brought up to date as well
             self._changed(project)
         return report
+
+    # --- for clients on other machines
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Have events of other machines on the disk when this returns: each once, however often it is delivered."""
+        self.res.spool.add(events)
+
+    def brief_parts(self, scope: Scope) -> dict[str, object]:
+        """Return the brief in the parts that a client's hook puts together, see `brief`."""
+        from ai_memory_mcp import brief as briefs
+
+        resolved = self._fresh(scope)
+        return briefs.compose_parts(self.res, resolved.project or registry.general(resolved.workspace), now=_now())
 
     # --- upkeep
 
@@ -396,7 +412,7 @@ class LocalMemory:
             if self.res.spool.pending() or self._behind():
                 from ai_memory_mcp import ingest
 
-                with ingest.lock(self.res, READ_WAIT):
+                with ingest.lock(self.res, self._read_wait):
                     self._ingest(READ_EVENTS)
         except StorageError as error:
             self._trouble = str(error)
@@ -459,7 +475,7 @@ class LocalMemory:
         elif resolved.by == "named":
             project = resolved.project
         else:
-            identity = identify(scope.cwd, self.res.user_home)
+            identity = registry.identity_of(self.res, scope)
             return resolved, registry.make_known(self.res, identity, known, now=_now())
         if project.id not in {one.id for one in known}:
             registry.record(self.res, project, now=_now())
@@ -492,7 +508,7 @@ class LocalMemory:
             raise NotFoundError("no handoff is waiting")
         return first[0]
 
-    def _session_id(self, project: Project, agent: str, native: str) -> str:
+    def _session_id(self, project: Project, agent: str, native: str, scope: Scope) -> str:
         """Return our id of the session that an agent knows by its own id; what is not known stays as told.
 
         Where the agent does not tell its id, it is the open session of the process that started this one.
@@ -502,7 +518,8 @@ class LocalMemory:
                 found = [row for row in rows.native_sessions(db, agent, native) if row.project == project.id]
             else:
                 recent = [row for row in rows.sessions(db, project.id) if row.agent == agent and not row.over]
-                found = [row for row in recent if row.pid == agent_pid()]
+                pid = scope.pid or agent_pid()
+                found = [row for row in recent if row.pid == pid]
         return found[0].id if found else native
 
     @staticmethod

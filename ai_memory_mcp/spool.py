@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ai_memory_mcp.files import private_dir, remove, replace, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, remove, replace, storage_error, write_atomic, write_many
 from ai_memory_mcp.model import Event
 
 
@@ -66,6 +66,14 @@ class Spool:
     def read(self, names: list[str]) -> list[Entry]:
         """Read entries; they stay in the spool until `drop`."""
         return [entry for name in names if (entry := self._read(self.folder / name))]
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Store events of other machines: all are on the disk when this returns, each once however often it is added.
+
+        Their ids must be fit for file names. Raises StorageError; some may be stored then.
+        """
+        private_dir(self.folder)
+        write_many(self.folder, {f"{event.id}-far.json": event.model_dump_json().encode() for event in events})
 
     def drop(self, entries: list[Entry]) -> None:
         """Remove entries whose content is durable elsewhere."""

@@ -1,0 +1,47 @@
+"""The methods of `Memory` as they go over the wire, derived from the Protocol itself: `/api/v1/<method>`.
+
+Arguments are one JSON object, by their names; the answer is the JSON of what the method returns. A method that is
+added to the Protocol is an endpoint at once, and needs a token that may write until `READS` names it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+
+from ai_memory_mcp.memory import Memory
+
+PREFIX = "/api/v1/"
+READS = frozenset("resolve search read recent handoffs brief sessions projects status".split())
+OWN = frozenset(["close"])  # what everyone does for himself
+
+METHODS: Mapping[str, Any] = {
+    name: method for name, method in vars(Memory).items() if inspect.isfunction(method) and name[0] != "_"
+}
+
+
+class Endpoint:
+    """One method: its arguments as a model, its result as an adapter."""
+
+    def __init__(self, name: str) -> None:
+        method = METHODS[name]
+        hints = get_type_hints(method)
+        parameters = list(inspect.signature(method).parameters.values())[1:]
+        fields: dict[str, Any] = {
+            one.name: (hints[one.name], ... if one.default is one.empty else one.default) for one in parameters
+        }
+        self.name = name
+        self.arguments: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+        self.result: TypeAdapter[Any] = TypeAdapter(hints["return"])
+
+
+@cache
+def endpoint(name: str) -> Endpoint:
+    """Return the endpoint of a method of `Memory`. Raises KeyError for one that there is not."""
+    if name in OWN:
+        raise KeyError(name)
+    return Endpoint(name)
