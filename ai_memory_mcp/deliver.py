@@ -20,9 +20,10 @@ from pydantic import ValidationError
 
 from ai_memory_mcp import brief
 from ai_memory_mcp.alive import far_pid, near_pid
+from ai_memory_mcp.away import nonce_file, pause, resume
 from ai_memory_mcp.book import Book, origin_of
 from ai_memory_mcp.errors import AiMemoryError, ProjectError, ServerError
-from ai_memory_mcp.files import locked, private_dir, remove, write_atomic
+from ai_memory_mcp.files import locked, write_atomic
 from ai_memory_mcp.link import Link, TooLarge
 from ai_memory_mcp.model import Event, Taken
 from ai_memory_mcp.spool import Entry, Spool
@@ -34,7 +35,6 @@ BATCH = 200  # events
 BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last
 FRESH = 20.0  # seconds for which a brief of the server counts as the newest; then the hook has the worker ask for it
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds
 
 Places = dict[tuple[str, str], str]  # (root, marker) -> a folder in it
 
@@ -67,7 +67,7 @@ def deliver(client: Client, *, now: float, wait: float, most: int | None = None)
     """Give the server what waits in the spool, oldest first, at most about `most` events, and fetch the briefs.
 
     Waits `wait` seconds for another delivery to end (StorageError). Raises what keeps the server from taking events
-    (ServerError, AccessError …): they stay, and the next delivery is put off, see `paused`.
+    (ServerError, AccessError …): they stay, and the next delivery is put off, see `away`.
     """
     done = Delivery()
     with locked(client.home / "locks" / "deliver.lock", timeout=wait):
@@ -79,10 +79,10 @@ def deliver(client: Client, *, now: float, wait: float, most: int | None = None)
             if done.sent:
                 _fetch_briefs(client, done.places, now=now)
         except AiMemoryError as error:
-            _pause(client.home, str(error), now=now)
+            pause(client.home, str(error), now=now)
             raise
         if done.sent:
-            remove(client.home / "away.json")
+            resume(client.home)
     return done
 
 
@@ -160,11 +160,6 @@ def _new_nonce(client: Client) -> str:
     return nonce
 
 
-def nonce_file(home: Path) -> Path:
-    """Where the word of the delivery at work stands."""
-    return home / "locks" / "deliver.nonce"
-
-
 # --- briefs
 
 
@@ -192,37 +187,3 @@ def fetch_brief(client: Client, root: str, marker: str, cwd: str, *, now: float)
 
 def _nonsense(client: Client) -> ServerError:
     return ServerError(f"{client.link.url} does not answer as a server of this version does; upgrade the older one")
-
-
-# --- pauses
-
-
-def paused(home: Path, *, now: float) -> str:
-    """Return why deliveries are put off just now, '' when they are not. Foreground commands try all the same."""
-    told = _away(home)
-    until = told.get("until")
-    waiting = isinstance(until, int | float) and now < until <= now + LONGEST_PAUSE  # else the clock was set back
-    return str(told.get("why") or "the server is away") if waiting else ""
-
-
-def away_since(home: Path) -> tuple[float, str] | None:
-    """Return since when the server has taken nothing (Unix time) and why, None when the last delivery worked."""
-    told = _away(home)
-    since = told.get("since")
-    return (float(since), str(told.get("why", ""))) if isinstance(since, int | float) else None
-
-
-def _pause(home: Path, why: str, *, now: float) -> None:
-    told = _away(home)
-    tries = told["tries"] if isinstance(told.get("tries"), int) else 0
-    pause = min(FIRST_PAUSE * 2 ** min(tries, 10), LONGEST_PAUSE)
-    away = {"since": told.get("since", now), "tries": tries + 1, "until": now + pause, "why": why}
-    write_atomic(private_dir(home) / "away.json", json.dumps(away).encode())
-
-
-def _away(home: Path) -> dict[str, Any]:
-    try:
-        told = json.loads((home / "away.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}

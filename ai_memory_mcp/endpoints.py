@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from ai_memory_mcp.memory import Memory
 
 PREFIX = "/api/v1/"
+FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answer is to know of them
 READS = frozenset("resolve search read recent handoffs brief sessions projects status".split())
 OWN = frozenset(["close"])  # what everyone does for himself
 

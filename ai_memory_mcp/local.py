@@ -66,9 +66,9 @@ def open_local(home: Path | None = None) -> LocalMemory:
 class LocalMemory:
     """Memory in-process, on spool, journal, wiki and index. Holds no open files between calls."""
 
-    def __init__(self, res: Resources, *, read_wait: float = READ_WAIT) -> None:
+    def __init__(self, res: Resources) -> None:
         self.res = res
-        self._read_wait = read_wait
+        self.read_wait: float | None = READ_WAIT  # None where another thread takes in what waits all the time
         self._touched: dict[str, Project] = {}
         self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._trouble = ""  # why the last read could not be brought up to date
@@ -409,10 +409,10 @@ class LocalMemory:
         self._ready()
         self._trouble = ""
         try:
-            if self.res.spool.pending() or self._behind():
+            if self.read_wait is not None and (self.res.spool.pending() or self._behind()):
                 from ai_memory_mcp import ingest
 
-                with ingest.lock(self.res, self._read_wait):
+                with ingest.lock(self.res, self.read_wait):
                     self._ingest(READ_EVENTS)
         except StorageError as error:
             self._trouble = str(error)

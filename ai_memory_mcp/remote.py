@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from pydantic import ValidationError
 
 from ai_memory_mcp.alive import agent_pid, far_pid
+from ai_memory_mcp.away import delivered_at, paused
 from ai_memory_mcp.book import Book
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, server_token, user_home
-from ai_memory_mcp.endpoints import PREFIX, READS, endpoint
+from ai_memory_mcp.endpoints import FRESH_HEADER, PREFIX, READS, endpoint
 from ai_memory_mcp.errors import AccessError, InputError, ServerError, StorageError
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import IngestReport, Scope, Status
@@ -27,15 +28,17 @@ from ai_memory_mcp.spool import Spool
 if TYPE_CHECKING:
     from ai_memory_mcp.deliver import Delivery
     from ai_memory_mcp.link import Link
+    from ai_memory_mcp.local import LocalMemory
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 EVENTS = 4_000  # events that are delivered before a question; the next one goes on
 INGEST_WAIT = 30.0  # seconds
+JUST_NOW = 5.0  # seconds within which the server has taken in what was delivered
 
 
-def open_memory() -> Memory:
+def open_memory() -> LocalMemory | RemoteMemory:
     """Open the memory that settings name: that of a server, else this machine's. Raises ConfigError."""
     env = environment()
     home = home_folder(env)
@@ -117,8 +120,6 @@ class RemoteMemory:
 
         Another delivery is given `wait` seconds to end.
         """
-        from ai_memory_mcp.deliver import paused
-
         if self._spool.pending() and not paused(self.home, now=time.time()):
             try:
                 self._deliver(wait=wait)
@@ -150,12 +151,13 @@ class RemoteMemory:
     def _post(self, name: str, body: bytes) -> bytes:
         from ai_memory_mcp.link import BrokenOff
 
+        headers = {FRESH_HEADER: "1"} if time.time() - delivered_at(self.home) < JUST_NOW else {}
         try:
-            return self.link.post(PREFIX + name, body)
+            return self.link.post(PREFIX + name, body, headers)
         except BrokenOff:
             if name not in READS:
                 raise
-        return self.link.post(PREFIX + name, body)  # it may have been started anew
+        return self.link.post(PREFIX + name, body, headers)  # it may have been started anew
 
     def _told(self, value: Any, *, keep: bool) -> Any:
         """Return an argument as the server needs it: of a folder, what it is and not where."""

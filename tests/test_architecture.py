@@ -24,7 +24,10 @@ LAYERS = (
         """errors model memory endpoints place alive secretscan secretglance clipping redact markdown terms ranking
         scoring passages prose shell verdict briefparts""",
     ),
-    ("resources", "config project spool journal gitlog wiki index files processes agents.spec resources link tokens"),
+    (
+        "resources",
+        "config project spool journal gitlog wiki index files processes agents.spec resources link tokens away",
+    ),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger

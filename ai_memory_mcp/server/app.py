@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from ai_memory_mcp.deliver import BRIEF, HOOK, NONCE
-from ai_memory_mcp.endpoints import PREFIX, endpoint
+from ai_memory_mcp.endpoints import FRESH_HEADER, PREFIX, endpoint
 from ai_memory_mcp.errors import (
     AccessError,
     AiMemoryError,
@@ -104,7 +104,8 @@ async def _api(workers: Workers, request: Request) -> Response:
         given = {name: getattr(told, name) for name in type(told).model_fields}
         return end.result.dump_json(call(memory, access, end.name, given))
 
-    return Response(await workers.ask(work), media_type="application/json")
+    fresh = FRESH_HEADER in request.headers
+    return Response(await workers.ask(work, fresh=fresh), media_type="application/json")
 
 
 async def _take(workers: Workers, request: Request) -> Response:
@@ -119,7 +120,7 @@ async def _brief(workers: Workers, request: Request) -> Response:
     """Tell a machine what sessions in one of its folders are told at their start."""
     access: Access = request.state.access
     body = await request.body()
-    parts = await workers.ask(lambda memory: hook.brief_parts(memory, access, body))
+    parts = await workers.ask(lambda memory: hook.brief_parts(memory, access, body), fresh=True)
     return Response(json.dumps(parts, ensure_ascii=False).encode("utf-8", "replace"), media_type="application/json")
 
 

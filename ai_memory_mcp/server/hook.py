@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ai_memory_mcp.deliver import nonce_file
+from ai_memory_mcp.away import nonce_file
 from ai_memory_mcp.errors import AccessError, AiMemoryError, InputError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Event, Origin, Scope, Taken

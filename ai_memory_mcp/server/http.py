@@ -21,7 +21,6 @@ from ai_memory_mcp.server.app import build_app
 from ai_memory_mcp.server.guard import is_loopback
 from ai_memory_mcp.tokens import Token, Tokens, hash_of
 
-READ_WAIT = 0.2  # seconds a question waits for what is being taken in; others wait behind it
 SHORTEST = 32  # characters of a token that somebody else has made
 GRACE = 10  # seconds for requests to end when the server is told to
 CONNECTIONS = 1_000
@@ -49,7 +48,7 @@ def serve_http(host: str, port: int, *, hosts: Sequence[str] = (), token_file: s
     own = {host, *hosts, *_own_names(host)}
 
     def open_memory() -> LocalMemory:
-        return LocalMemory(Resources.at(home, user_home(env), config), read_wait=READ_WAIT)
+        return LocalMemory(Resources.at(home, user_home(env), config))
 
     _log_to_stderr()
     settings = uvicorn.Config(

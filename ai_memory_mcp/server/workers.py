@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.local import READ_WAIT, LocalMemory
 
 T = TypeVar("T")
 ASKING = 4  # threads
@@ -40,9 +40,19 @@ class Workers:
         """Begin to take in what waits."""
         self._upkeep.start()
 
-    async def ask(self, work: Callable[[LocalMemory], T]) -> T:
-        """Run work on a memory in one of the threads for questions."""
-        return await asyncio.get_running_loop().run_in_executor(self._asking, lambda: work(self._memory()))
+    async def ask(self, work: Callable[[LocalMemory], T], *, fresh: bool = False) -> T:
+        """Run work on a memory in one of the threads for questions.
+
+        A `fresh` answer knows of all that was stored before. Others do not wait for what is just being taken in, or
+        one machine that delivers a lot would keep all others waiting.
+        """
+
+        def run() -> T:
+            memory = self._memory()
+            memory.read_wait = READ_WAIT if fresh else None
+            return work(memory)
+
+        return await asyncio.get_running_loop().run_in_executor(self._asking, run)
 
     async def store(self, work: Callable[[LocalMemory], T]) -> T:
         """Run work in one of the threads for events, and have what it stored taken in soon."""
