@@ -31,10 +31,15 @@ def guarded(memory: Memory, access: Access) -> Memory:
     return cast(Memory, _Guarded(memory, access))
 
 
-def call(memory: Memory, access: Access, name: str, given: Mapping[str, Any]) -> Any:
-    """Call a method of `Memory` for somebody. Raises AccessError, and what the method raises."""
+def require(access: Access, name: str) -> None:
+    """Raise AccessError for a method that would change something, where only looking is allowed."""
     if access.read_only and name not in READS:
         raise AccessError(f"the token '{access.name}' may only read")
+
+
+def call(memory: Memory, access: Access, name: str, given: Mapping[str, Any]) -> Any:
+    """Call a method of `Memory` for somebody. Raises AccessError, and what the method raises."""
+    require(access, name)
     values = {key: _elsewhere(value) for key, value in given.items()}
     if access.workspaces:
         return _bound(memory, access, name, values)

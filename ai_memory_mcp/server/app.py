@@ -32,7 +32,7 @@ from ai_memory_mcp.errors import (
 )
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.server import hook
-from ai_memory_mcp.server.access import Access, call
+from ai_memory_mcp.server.access import Access, call, require
 from ai_memory_mcp.server.guard import Guard, refusal
 from ai_memory_mcp.server.mcp_http import McpEndpoint
 from ai_memory_mcp.server.workers import Workers
@@ -97,6 +97,7 @@ async def _api(workers: Workers, request: Request) -> Response:
         end = endpoint(request.path_params["method"])
     except KeyError:
         raise HTTPException(404) from None
+    require(access, end.name)
     body = await request.body()
 
     def work(memory: LocalMemory) -> bytes:

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from ai_memory_mcp.away import nonce_file
-from ai_memory_mcp.errors import AccessError, AiMemoryError, InputError
+from ai_memory_mcp.errors import AiMemoryError, InputError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Event, Origin, Scope, Taken
-from ai_memory_mcp.server.access import UNTOLD, Access, call
+from ai_memory_mcp.server.access import UNTOLD, Access, call, require
 
 MOST = 1_000  # events of one batch
 _ID = re.compile(r"\d{20}-[0-9A-Za-z-]{1,80}")  # it becomes a file's name
@@ -25,8 +25,7 @@ def take(memory: LocalMemory, access: Access, body: bytes, nonce: str) -> Taken:
     Refused is what would be at any other time too; the sender keeps it aside. Raises InputError, AccessError,
     StorageError; the sender then tries again.
     """
-    if access.read_only:
-        raise AccessError(f"the token '{access.name}' may only read, so nothing is captured; make one that may write")
+    require(access, "take")
     if nonce and _is_own(memory, nonce):
         raise InputError(
             "this machine is told to deliver to a server that works on the very same AI_MEMORY_HOME;"
