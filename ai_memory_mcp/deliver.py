@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from ai_memory_mcp.book import Book, origin_of
 from ai_memory_mcp.errors import AiMemoryError, ProjectError, ServerError
 from ai_memory_mcp.files import locked, write_atomic
 from ai_memory_mcp.link import Link, TooLarge
-from ai_memory_mcp.model import Event, Taken
+from ai_memory_mcp.model import Event, Origin, Taken
 from ai_memory_mcp.spool import Entry, Spool
 
 HOOK = "/hook"
@@ -36,7 +35,7 @@ BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last
 FRESH = 20.0  # seconds for which a brief of the server counts as the newest; then the hook has the worker ask for it
 
-Places = dict[tuple[str, str], str]  # (root, marker) -> a folder in it
+Places = dict[tuple[str, str], tuple[str, Origin]]  # (root, marker) -> a folder in it, and which project it is
 
 
 @dataclass(frozen=True)
@@ -123,9 +122,10 @@ def _with_origin(client: Client, event: Event, done: Delivery) -> Event:
     if event.problem or event.filtered:  # nothing of it is stored but that it was there
         return event.model_copy(update={"pid": pid})
     place = (event.root, event.marker)
-    done.places.pop(place, None)
-    done.places[place] = event.cwd
-    return event.model_copy(update={"pid": pid, "origin": client.book.origin_of_event(event)})
+    known = done.places.pop(place) if place in done.places else None
+    origin = known[1] if known else client.book.origin_of_event(event)
+    done.places[place] = (event.cwd, origin)
+    return event.model_copy(update={"pid": pid, "origin": origin})
 
 
 def _send(client: Client, batch: list[tuple[Entry, bytes]], nonce: str, done: Delivery) -> None:
@@ -163,8 +163,8 @@ def _new_nonce(client: Client) -> str:
 # --- briefs
 
 
-def _fetch_briefs(client: Client, places: Mapping[tuple[str, str], str], *, now: float) -> None:
-    for (root, marker), cwd in list(places.items())[-BRIEFS:]:
+def _fetch_briefs(client: Client, places: Places, *, now: float) -> None:
+    for (root, marker), (cwd, _) in list(places.items())[-BRIEFS:]:
         with suppress(ProjectError):  # its `.ai-memory.toml` does not parse: nothing is told there
             fetch_brief(client, root, marker, cwd, now=now)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -122,12 +122,26 @@ def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[I
     reindex.catch_up(res)
     left = limit or sys.maxsize
     while left > 0 and (names := res.spool.names()[:left]):
-        for start in range(0, len(names), BATCH):
-            report = _take_in(res, res.spool.read(names[start : start + BATCH]), places)
+        for entries in _batches(res, names):
+            report = _take_in(res, entries, places)
             for key, count in report.items():
                 total[key] = total.get(key, 0) + count
-        left -= len(names)
+            left -= len(entries)
+            if left <= 0:
+                break
     return IngestReport(**total), list(places.found.values())
+
+
+def _batches(res: Resources, names: list[str]) -> Iterator[list[Entry]]:
+    """Yield the entries of these files in lists of about BATCH, no file in two."""
+    entries: list[Entry] = []
+    for name in names:
+        entries += res.spool.read([name])
+        if len(entries) >= BATCH:
+            yield entries
+            entries = []
+    if entries:
+        yield entries
 
 
 def lock(res: Resources, timeout: float) -> Any:

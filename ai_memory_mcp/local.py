@@ -330,7 +330,8 @@ class LocalMemory:
 
     def take(self, events: Sequence[Event]) -> None:
         """Have events of other machines on the disk when this returns: each once, however often it is delivered."""
-        self.res.spool.add(events)
+        if events:
+            self.res.spool.add(events)
 
     def brief_parts(self, scope: Scope) -> dict[str, object]:
         """Return the brief in the parts that a client's hook puts together, see `brief`."""

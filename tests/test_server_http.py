@@ -187,7 +187,7 @@ def test_a_bound_token_gets_nothing_by_naming_another_workspace(server: Path, ur
         assert list(answer["refused"]) == ["0"]
         if origin is not OWN:
             assert ask(url, "/hook/brief", origin, **secret)[0] == 403
-    assert not list((server / "spool").glob("*.json"))
+    assert local(server).res.spool.pending() == 0
 
 
 def test_folders_of_the_server_are_looked_at_for_nobody(server: Path, url: str, two_workspaces: Path) -> None:
