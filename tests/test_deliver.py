@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 from playing import Player, put, repository
 from remotes import PROGRAM, HttpServer, Machine, local, remote, serving, token
 
+from ai_memory_mcp.agents.launcher import write_launcher
 from ai_memory_mcp.away import FIRST_PAUSE, LONGEST_PAUSE, away_since, pause, paused, resume
 from ai_memory_mcp.book import Book
 from ai_memory_mcp.deliver import BATCH, Client, deliver
@@ -439,3 +441,100 @@ def test_every_command_says_the_same_as_on_the_server(tmp_path: Path) -> None:
         server.stop()
     assert not (laptop.home / "wiki").exists()
     assert not (laptop.home / "index.db").exists()
+
+
+# --- hooks
+
+
+def hook(machine: Machine, event: str, cwd: Path, session: str, *, agent: str = "claude-code", **more: object) -> str:
+    """Run a hook as an agent does; it must succeed silently but for what it says to the agent."""
+    launcher = machine.home / "bin" / "emit"
+    if not launcher.exists():
+        write_launcher(machine.home, sys.executable)
+    payload = {"session_id": session, "cwd": str(cwd), "hook_event_name": event, **more}
+    done = subprocess.run(
+        [str(launcher), agent, event],
+        input=json.dumps(payload),
+        env=machine.env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def settled(machine: Machine) -> None:
+    """Wait until the worker that a session's end has started is done."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and (
+        waiting(machine.home) or (machine.home / "locks/deliver.lock.holder").exists()
+    ):
+        time.sleep(0.05)
+    assert waiting(machine.home) == []
+
+
+def session_of(machine: Machine, work: Path, session: str, what: str, **more: str) -> None:
+    hook(machine, "UserPromptSubmit", work, session, prompt=f"Please mend {what}", **more)
+    answer = {"stdout": "12 passed", "stderr": "", "interrupted": False}
+    given = {"command": "pytest"}
+    hook(machine, "PostToolUse", work, session, tool_name="Bash", tool_input=given, tool_response=answer, **more)
+    hook(machine, "Stop", work, session, last_assistant_message=f"I mended {what}. Next step: the docs.", **more)
+    hook(machine, "SessionEnd", work, session, reason="other", **more)
+
+
+def test_a_session_on_one_machine_is_told_of_by_the_next_start_on_another(tmp_path: Path) -> None:
+    server = HttpServer(Machine(tmp_path, "desk")).start()
+    a, b = (Machine(tmp_path, name, url=server.url) for name in ("a", "b"))
+    ours, theirs = repository(a.user / "okapi", remote=REMOTE), repository(b.user / "src/okapi", remote=REMOTE)
+    try:
+        hook(b, "SessionStart", theirs, "b0", agent="codex", source="startup")  # it has a brief from before
+        settled(b)
+        hook(a, "SessionStart", ours, "a1", source="startup")
+        session_of(a, ours, "a1", "the okapi")
+        settled(a)
+        for copy in (b.home / "brief").glob("*-*.json"):
+            stale(copy)
+        told = hook(b, "SessionStart", theirs, "b1", agent="codex", source="startup")
+        if not told:  # the machine is busy: what comes late is told with the first prompt
+            told = hook(b, "UserPromptSubmit", theirs, "b1", agent="codex", prompt="go on")
+        assert "Please mend the okapi" in told
+        hook(b, "UserPromptSubmit", theirs, "b1", agent="codex", prompt="go on with it")
+        b.run("ingest")
+        (handoff,) = a.json("handoff", "list", cwd=ours)["handoffs"]
+        assert (handoff["state"], handoff["accepted_by"].split()[0]) == ("accepted", "codex")
+    finally:
+        server.stop()
+
+
+def stale(copy: Path) -> None:
+    """Make the copy of a brief as old as it is a minute later."""
+    told = json.loads(copy.read_text())
+    if "until" in told:
+        copy.write_text(json.dumps({**told, "until": 0.0}))
+
+
+def test_while_the_server_is_away_the_last_brief_is_told(tmp_path: Path) -> None:
+    server = HttpServer(Machine(tmp_path, "desk")).start()
+    laptop = Machine(tmp_path, "laptop", url=server.url)
+    work = repository(laptop.user / "okapi", remote=REMOTE)
+    try:
+        hook(laptop, "SessionStart", work, "one", source="startup")
+        session_of(laptop, work, "one", "the okapi")
+        settled(laptop)
+    finally:
+        server.stop()
+    for copy in (laptop.home / "brief").glob("*-*.json"):
+        stale(copy)
+    told = [hook(laptop, "SessionStart", work, name, source="startup") for name in ("two", "three")]
+
+    assert all("Please mend the okapi" in words for words in told)
+    assert {path.rpartition("-")[2] for path in waiting(laptop.home)}
+    server.start()
+    try:
+        laptop.run("ingest")
+        assert {one["native_id"] for one in laptop.json("sessions", cwd=work)["sessions"]} == {"one", "two", "three"}
+    finally:
+        server.stop()
