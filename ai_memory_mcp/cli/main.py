@@ -174,7 +174,13 @@ def _server_url(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--server-url",
         metavar="URL",
-        help="agents are to reach the MCP server there instead of starting one; 'local' takes that back",
+        help="this machine is a client of the server there: its hooks deliver to it, the MCP server that agents start"
+        " asks it; 'local' takes that back. A token in AI_MEMORY_TOKEN is kept in AI_MEMORY_HOME/token",
+    )
+    command.add_argument(
+        "--http",
+        action="store_true",
+        help="with --server-url: agents ask that server themselves, with the token that they find in AI_MEMORY_TOKEN",
     )
 
 
@@ -257,7 +263,11 @@ def _server_commands(add: Add) -> None:
     )
     http.add_argument("--token-file", metavar="FILE", help="the token in this file opens the server too")
     token = add("token", "token:token", "make, list and revoke the tokens that open the server")
-    token.add_argument("action", choices=("create", "list", "revoke"))
+    token.add_argument(
+        "action",
+        choices=("create", "list", "revoke"),
+        help="create shows the token, once; revoke ends it",
+    )
     token.add_argument("name", nargs="?", help="create, revoke: what it is called, like the machine that gets it")
     token.add_argument("--read-only", action="store_true", help="create: it may only look")
     token.add_argument("--workspace", action="append", default=[], help="create: only this workspace (may be repeated)")
