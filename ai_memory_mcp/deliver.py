@@ -21,15 +21,13 @@ from ai_memory_mcp import brief
 from ai_memory_mcp.alive import far_pid, near_pid
 from ai_memory_mcp.away import nonce_file, pause, resume
 from ai_memory_mcp.book import Book, origin_of
+from ai_memory_mcp.endpoints import BRIEF, HOOK, NONCE
 from ai_memory_mcp.errors import AiMemoryError, ProjectError, ServerError
 from ai_memory_mcp.files import locked, write_atomic
 from ai_memory_mcp.link import Link, TooLarge
 from ai_memory_mcp.model import Event, Origin, Taken
 from ai_memory_mcp.spool import Entry, Spool
 
-HOOK = "/hook"
-BRIEF = "/hook/brief"
-NONCE = "AI-Memory-Nonce"
 BATCH = 200  # events
 BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last

@@ -1,4 +1,4 @@
-"""The methods of `Memory` as they go over the wire, derived from the Protocol itself: `/api/v1/<method>`.
+"""The wire between client and server, and the methods of `Memory` on it, derived from the Protocol: `/api/v1/<method>`.
 
 Arguments are one JSON object, by their names; the answer is the JSON of what the method returns. A method that is
 added to the Protocol is an endpoint at once, and needs a token that may write until `READS` names it.
@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 from ai_memory_mcp.memory import Memory
 
 PREFIX = "/api/v1/"
+HOOK = "/hook"  # takes batches of events
+BRIEF = "/hook/brief"
+NONCE = "AI-Memory-Nonce"  # a word that the sender of a batch has left in its own home
 FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answer is to know of them
 READS = frozenset("resolve search read recent handoffs brief sessions projects status".split())
 OWN = frozenset(["close"])  # what everyone does for himself

@@ -18,8 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from ai_memory_mcp.deliver import BRIEF, HOOK, NONCE
-from ai_memory_mcp.endpoints import FRESH_HEADER, PREFIX, endpoint
+from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, NONCE, PREFIX, endpoint
 from ai_memory_mcp.errors import (
     AccessError,
     AiMemoryError,
