@@ -31,7 +31,9 @@ from ai_memory_mcp.spool import Entry, Spool
 BATCH = 200  # events
 BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last
-FRESH = 20.0  # seconds for which a brief of the server counts as the newest; then the hook has the worker ask for it
+FRESH = (
+    3.0  # seconds for which a copy of a brief counts as the newest: as long as a hook may wait for it, and no longer
+)
 
 Places = dict[tuple[str, str], tuple[str, Origin]]  # (root, marker) -> a folder in it, and which project it is
 
