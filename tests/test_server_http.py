@@ -19,8 +19,9 @@ from remotes import HttpServer, Machine, ask, local, remote, serving, token
 
 from ai_memory_mcp import endpoints
 from ai_memory_mcp.errors import AccessError, NotFoundError
+from ai_memory_mcp.files import locked
 from ai_memory_mcp.model import Draft, Query, Scope
-from ai_memory_mcp.server import guard
+from ai_memory_mcp.server import guard, hook
 from ai_memory_mcp.server.app import build_app
 from ai_memory_mcp.server.guard import Buckets
 from ai_memory_mcp.server.tools import TOOLS
@@ -295,6 +296,22 @@ def test_a_flood_is_answered_with_429_and_everything_accepted_is_done(
     assert set(answers) == {200, 429}
     pages = ask(url, "/api/v1/recent", {"scope": {}, "limit": 100})[2]
     assert len(pages) == answers.count(200)
+
+
+def test_who_delivers_faster_than_it_is_taken_in_is_told_to_wait(
+    server: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "MOST_WAITING", 3)
+    event = {"at": 0, "agent": "codex", "event": "Stop", "origin": ZOO}
+    statuses: list[int] = []
+    with locked(server / "locks" / "ingest.lock", timeout=5):
+        for number in range(6):
+            events = [{**event, "id": f"{number:020d}-{again}-aa"} for again in range(2)]
+            status, headers, _ = ask(url, "/hook", {"events": events})
+            statuses.append(status)
+    assert statuses == [200, 200, 429, 429, 429, 429]
+    assert headers["retry-after"] == "30"
+    assert local(server).res.spool.pending() <= 4
 
 
 # --- what is answered

@@ -32,7 +32,7 @@ from ai_memory_mcp.errors import (
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.server import hook
 from ai_memory_mcp.server.access import Access, call, require
-from ai_memory_mcp.server.guard import Guard, refusal
+from ai_memory_mcp.server.guard import Busy, Guard, busy, refusal
 from ai_memory_mcp.server.mcp_http import McpEndpoint
 from ai_memory_mcp.server.workers import Workers
 from ai_memory_mcp.tokens import Tokens
@@ -81,7 +81,13 @@ def build_app(
         Route("/mcp", mcp),
         *pages,
     ]
-    handlers = {AiMemoryError: _told, ValidationError: _malformed, HTTPException: _not_there, Exception: _unexpected}
+    handlers = {
+        AiMemoryError: _told,
+        ValidationError: _malformed,
+        Busy: _full,
+        HTTPException: _not_there,
+        Exception: _unexpected,
+    }
     return Guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers), tokens, hosts)  # type: ignore[arg-type]
 
 
@@ -133,6 +139,10 @@ def _json(value: BaseModel) -> Response:
 
 def _told(request: Request, error: AiMemoryError) -> Response:
     return refusal(STATUS.get(type(error), 500), error.code, str(error))
+
+
+def _full(request: Request, error: Busy) -> Response:
+    return busy(error.seconds)
 
 
 def _malformed(request: Request, error: ValidationError) -> Response:

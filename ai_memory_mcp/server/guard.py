@@ -118,7 +118,7 @@ class Guard:
             await refused(scope, receive, send)
             return
         if self._in_flight >= IN_FLIGHT:
-            await _busy(1.0)(scope, receive, send)
+            await busy(1.0)(scope, receive, send)
             return
         self._in_flight += 1
         held = 0
@@ -150,13 +150,13 @@ class Guard:
         if access is None:
             wait = self._strangers.take(address)
             if wait:
-                return _busy(wait)
+                return busy(wait)
             return refusal(
                 401, "access", "a token of this server is needed: set AI_MEMORY_TOKEN", **{"WWW-Authenticate": "Bearer"}
             )
         wait = self._callers.take(access.name)
         if wait:
-            return _busy(wait)
+            return busy(wait)
         scope.setdefault("state", {})["access"] = access
         return None
 
@@ -187,7 +187,7 @@ class Guard:
                     chunks.append(chunk)
                     more = message["type"] == "http.request" and message.get("more_body", False) and size <= BODY
                     if self._held > BODIES:
-                        return b"", size, _busy(1.0)
+                        return b"", size, busy(1.0)
         except TimeoutError:
             return b"", size, refusal(408, "server", "the request did not come in within 30 seconds")
         if max(size, told) > BODY:
@@ -195,7 +195,15 @@ class Guard:
         return b"".join(chunks), size, None
 
 
-def _busy(seconds: float) -> Response:
+class Busy(Exception):
+    """There is no room for this request now; whoever raises it says when there may be."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+def busy(seconds: float) -> Response:
+    """Return the answer to a request that there is no room for now."""
     return refusal(
         429, "server", "the server has too much to do; try again", **{"Retry-After": str(max(1, round(seconds)))}
     )

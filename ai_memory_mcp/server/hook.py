@@ -14,8 +14,10 @@ from ai_memory_mcp.errors import AiMemoryError, InputError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Event, Origin, Scope, Taken
 from ai_memory_mcp.server.access import UNTOLD, Access, call, require
+from ai_memory_mcp.server.guard import Busy
 
 MOST = 1_000  # events of one batch
+MOST_WAITING = 100_000  # events that are stored and not yet taken in: a minute's work
 _ID = re.compile(r"\d{20}-[0-9A-Za-z-]{1,80}")  # it becomes a file's name
 
 
@@ -23,7 +25,7 @@ def take(memory: LocalMemory, access: Access, body: bytes, nonce: str) -> Taken:
     """Store a batch: what is not refused is on the disk when this returns, and counts once however often it comes.
 
     Refused is what would be at any other time too; the sender keeps it aside. Raises InputError, AccessError,
-    StorageError; the sender then tries again.
+    StorageError, Busy; the sender then tries again.
     """
     require(access, "take")
     if nonce and _is_own(memory, nonce):
@@ -31,6 +33,8 @@ def take(memory: LocalMemory, access: Access, body: bytes, nonce: str) -> Taken:
             "this machine is told to deliver to a server that works on the very same AI_MEMORY_HOME;"
             " unset AI_MEMORY_SERVER_URL (or [server] url in config.toml) here"
         )
+    if memory.res.spool.pending() > MOST_WAITING:
+        raise Busy(30.0)
     good: list[Event] = []
     refused: dict[int, str] = {}
     allowed = _allowing(memory, access)
