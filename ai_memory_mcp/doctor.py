@@ -218,7 +218,10 @@ def check_server(look: Look) -> Iterator[Finding]:
     except AiMemoryError as error:
         yield _error(str(error), f"AI_MEMORY_TOKEN=… {SETUP} --server-url {url}")
     else:
-        yield _ok(f"the server {url} answers and takes events")
+        if since:
+            yield _warning(f"the server {url} answers, but took no events when last tried: {since[1]}", INGEST)
+        else:
+            yield _ok(f"the server {url} answers and takes events")
 
 
 def check_capture(look: Look) -> Iterator[Finding]:

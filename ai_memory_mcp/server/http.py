@@ -22,6 +22,7 @@ from ai_memory_mcp.server.guard import is_loopback
 from ai_memory_mcp.tokens import Token, Tokens, hash_of
 
 SHORTEST = 32  # characters of a token that somebody else has made
+SWITCH = 0.0005  # seconds: a tenth of the usual, for the loop has to get its turn while threads compute
 GRACE = 10  # seconds for requests to end when the server is told to
 CONNECTIONS = 1_000
 
@@ -51,6 +52,7 @@ def serve_http(host: str, port: int, *, hosts: Sequence[str] = (), token_file: s
         return LocalMemory(Resources.at(home, user_home(env), config))
 
     _log_to_stderr()
+    sys.setswitchinterval(SWITCH)
     settings = uvicorn.Config(
         build_app(open_memory, tokens, own),
         lifespan="on",
@@ -89,11 +91,12 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _own_names(host: str) -> list[str]:
-    """Return the names under which a server that listens everywhere is surely meant: its own addresses."""
+    """Return the names by which a server that listens everywhere is surely meant: those of its machine."""
     if host not in ("0.0.0.0", "::", ""):
         return []
-    name = socket.gethostname()
-    return [name.lower(), name.lower().partition(".")[0]]
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    return [name, short, f"{short}.local"]
 
 
 def _log_to_stderr() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,6 +20,7 @@ T = TypeVar("T")
 ASKING = 4  # threads
 STORING = 2
 TICK = 5.0  # seconds between looks at the spool: agents on this machine write into it as well
+GATHER = 0.5  # seconds in which more may come: taking in many events costs little more than taking in one
 AGAIN = 0.2  # seconds after which what is left is taken in
 
 _log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Workers:
         left = 0
         while not self._ending:
             self._wake.wait(AGAIN if left else TICK)
+            time.sleep(GATHER)
             self._wake.clear()
             try:
                 memory.tick()
