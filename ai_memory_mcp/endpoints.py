@@ -7,9 +7,9 @@ added to the Protocol is an endpoint at once, and needs a token that may write u
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
 
@@ -20,7 +20,9 @@ HOOK = "/hook"  # takes batches of events
 BRIEF = "/hook/brief"
 NONCE = "AI-Memory-Nonce"  # a word that the sender of a batch has left in its own home
 FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answer is to know of them
-READS = frozenset("resolve search read recent handoffs brief sessions projects status".split())
+UPLOAD = "/upload"  # takes the files of an import; `folder` is then the upload's id
+READS = frozenset("resolve search read history recent handoffs brief sessions projects status".split())
+LONG = frozenset("ingest import_markdown reindex".split())  # may take minutes
 OWN = frozenset(["close"])  # what everyone does for himself
 
 METHODS: Mapping[str, Any] = {
@@ -36,7 +38,9 @@ class Endpoint:
         hints = get_type_hints(method)
         parameters = list(inspect.signature(method).parameters.values())[1:]
         fields: dict[str, Any] = {
-            one.name: (hints[one.name], ... if one.default is one.empty else one.default) for one in parameters
+            one.name: (hints[one.name], ... if one.default is one.empty else one.default)
+            for one in parameters
+            if get_origin(hints[one.name]) is not Callable  # nobody is called back over the wire
         }
         self.name = name
         self.arguments: type[BaseModel] = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)

@@ -40,14 +40,16 @@ class Link:
         self._token = token
         self._answer = answer
 
-    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
-        """Send JSON and return the JSON of the answer.
+    def post(
+        self, path: str, body: bytes, headers: dict[str, str] | None = None, *, answer: float | None = None
+    ) -> bytes:
+        """Send JSON and return the JSON of the answer, which may take `answer` seconds.
 
         Raises what the server says as the error that it is, AccessError, or ServerError when it cannot be reached.
         """
         deadline = time.monotonic() + PATIENCE
         while True:
-            status, data, after = self._once(path, body, headers or {})
+            status, data, after = self._once(path, body, headers or {}, answer or self._answer)
             if status != 429 or time.monotonic() + after > deadline:
                 break
             time.sleep(after)
@@ -55,8 +57,9 @@ class Link:
             return data
         raise self._error(status, data)
 
-    def _once(self, path: str, body: bytes, more: dict[str, str]) -> tuple[int, bytes, float]:
+    def _once(self, path: str, body: bytes, more: dict[str, str], answer: float) -> tuple[int, bytes, float]:
         connection = self._connected()
+        connection.sock.settimeout(answer)
         headers = {"Content-Type": "application/json", "User-Agent": f"ai-memory-mcp/{__version__}", **more}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
@@ -87,7 +90,6 @@ class Link:
                 f"the server {self.url} cannot be reached ({_reason(error)}); what agents do is kept here and delivered"
                 " when it is back"
             ) from error
-        connection.sock.settimeout(self._answer)
         return connection
 
     def _error(self, status: int, data: bytes) -> AiMemoryError:

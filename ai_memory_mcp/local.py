@@ -267,7 +267,7 @@ class LocalMemory:
             path=target.path,
             title=target.title,
             agent=agent or "user",
-            session=self._session_id(project, agent, session),
+            session=self._session_id(project, agent, session, scope),
             note=" ".join(self._redactor().text(note).split())[: feedback.MAX_NOTE],
         )
         feedback.keep(self.res, project, told)
@@ -307,9 +307,18 @@ class LocalMemory:
         return closed
 
     def import_markdown(
-        self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = lambda *_: None
+        self,
+        scope: Scope,
+        folder: Path,
+        *,
+        dry_run: bool = False,
+        progress: Progress = lambda *_: None,
+        sent_from: str = "",
     ) -> ImportReport:
-        """Bring the Markdown files below a folder in as pages, in one commit; repeatable."""
+        """Bring the Markdown files below a folder in as pages, in one commit; repeatable.
+
+        A folder that another machine has sent is known by where it lies there (`sent_from`).
+        """
         from ai_memory_mcp import importing
 
         importing.checked(folder)  # before a project is made known for it
@@ -319,7 +328,14 @@ class LocalMemory:
         else:
             _, project = self._own(scope)
         report = importing.markdown_folder(
-            self.res, project, folder, self._redactor(), now=_now(), dry_run=dry_run, progress=progress
+            self.res,
+            project,
+            folder,
+            self._redactor(),
+            now=_now(),
+            dry_run=dry_run,
+            progress=progress,
+            sent_from=sent_from,
         )
         if not dry_run and (report.added or report.updated):
             self._took_in = True  # git's own index of a large project is brought up to date as well

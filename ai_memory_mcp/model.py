@@ -437,6 +437,29 @@ class IngestReport(Value):
     handoffs: int = 0
 
 
+class SentFile(Value):
+    """A Markdown file on its way to a server: its path below the folder that is imported, its text, Unix time of its
+    last change."""
+
+    name: str = Field(min_length=1, max_length=1_000)
+    text: str
+    mtime: float = Field(ge=0, le=1e11)
+
+
+class Upload(Value):
+    """Some of the files for an import; `id` is the sender's, the same for all of them, and so is the `folder`."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    folder: str = Field(min_length=1, max_length=5_000)
+    files: tuple[SentFile, ...]
+
+
+class UploadedFiles(Value):
+    """What became of files that were sent: why some could not be stored (name -> reason)."""
+
+    skipped: dict[str, str] = Field(default_factory=dict)
+
+
 class ImportReport(Value):
     """What an import did, or would do. Files are named by their path below the folder.
 

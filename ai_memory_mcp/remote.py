@@ -19,10 +19,10 @@ from ai_memory_mcp.alive import agent_pid, far_pid
 from ai_memory_mcp.away import delivered_at, paused
 from ai_memory_mcp.book import Book
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, server_token, user_home
-from ai_memory_mcp.endpoints import FRESH_HEADER, PREFIX, READS, endpoint
+from ai_memory_mcp.endpoints import FRESH_HEADER, LONG, PREFIX, READS, endpoint
 from ai_memory_mcp.errors import AccessError, InputError, ServerError, StorageError
-from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import IngestReport, Scope, Status
+from ai_memory_mcp.memory import Memory, Progress
+from ai_memory_mcp.model import ImportReport, IngestReport, Scope, Status
 from ai_memory_mcp.spool import Spool
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ R = TypeVar("R")
 
 EVENTS = 4_000  # events that are delivered before a question; the next one goes on
 INGEST_WAIT = 30.0  # seconds
+LONG_WAIT = 3600.0  # seconds for what takes long on a large memory
 JUST_NOW = 5.0  # seconds within which the server has taken in what was delivered
 
 
@@ -88,6 +89,8 @@ class RemoteMemory:
     search = _asks(Memory.search)
     read = _asks(Memory.read)
     write = _asks(Memory.write)
+    history = _asks(Memory.history)
+    feedback = _asks(Memory.feedback)
     recent = _asks(Memory.recent)
     handoffs = _asks(Memory.handoffs)
     leave_handoff = _asks(Memory.leave_handoff)
@@ -114,6 +117,19 @@ class RemoteMemory:
         return report.model_copy(
             update={"delivered": done.sent, "set_aside": report.set_aside + done.set_aside},
         )
+
+    def import_markdown(
+        self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = lambda *_: None
+    ) -> ImportReport:
+        """Send the Markdown files below a folder of this machine, and have them brought in as pages, in one commit."""
+        from ai_memory_mcp.sending import send_folder
+
+        sent = send_folder(self.link, folder, self.home, progress)
+        given = {"scope": scope, "folder": Path(sent.id), "dry_run": dry_run}
+        report: ImportReport = self.ask("import_markdown", given)
+        skipped = {**report.skipped, **sent.skipped}
+        here = {"folder": sent.folder, "skipped": dict(sorted(skipped.items())), "other_files": sent.others}
+        return report.model_copy(update=here)
 
     def tick(self, wait: float = 0.0) -> None:
         """Deliver what waits, if anything does and the server was not away a moment ago; silent when it is.
@@ -152,8 +168,9 @@ class RemoteMemory:
         from ai_memory_mcp.link import BrokenOff
 
         headers = {FRESH_HEADER: "1"} if time.time() - delivered_at(self.home) < JUST_NOW else {}
+        answer = LONG_WAIT if name in LONG else None
         try:
-            return self.link.post(PREFIX + name, body, headers)
+            return self.link.post(PREFIX + name, body, headers, answer=answer)
         except BrokenOff:
             if name not in READS:
                 raise

@@ -40,7 +40,7 @@ def local(home: Path) -> LocalMemory:
 def serving(home: Path, hosts: Sequence[str] = ()) -> Iterator[str]:
     """Serve a home from a thread; gives the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        app = build_app(lambda: local(home), Tokens(home), hosts)
+        app = build_app(home, lambda: local(home), Tokens(home), hosts)
         settings = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=5)
         server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -32,7 +32,7 @@ LAYERS = (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing
-        importing_files importing_places book deliver""",
+        importing_files importing_places book deliver sending""",
     ),
     ("composition", "local remote"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),

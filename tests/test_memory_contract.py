@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +64,7 @@ def test_what_is_written_is_found_and_read(rig: Rig) -> None:
     assert [(hit.path, hit.title, hit.project) for hit in answer.hits] == [(page.path, page.title, "work")]
     assert answer.project == "work"
     assert document.page == page
-    assert document.links == ("Zoo",)
+    assert [link.target for link in document.links] == ["Zoo"]
     assert [hit.path for hit in rig.memory.recent(rig.here, kinds=("note",), limit=5)] == [page.path]
     assert [project.name for project in rig.memory.projects()] == ["work"]
     assert rig.memory.resolve(rig.here).project == rig.memory.projects()[0].model_copy(
@@ -248,6 +249,66 @@ def test_who_does_not_tell_its_session_leaves_a_handoff_of_the_one_in_its_proces
 
     left = rig.memory.leave_handoff(rig.here, HandoffDraft(summary="Go on", from_agent="claude-code"))
     assert left.from_session == own
+
+
+def test_history_tells_what_became_of_a_page(rig: Rig) -> None:
+    for body in ("first", "second"):
+        page = rig.memory.write(rig.here, Draft(title="Feeding", body=body))
+    newest, oldest = rig.memory.history(rig.here, page.path, diff=True)
+
+    assert {"+second", "-first"} <= set(newest.pages[0].diff.splitlines())
+    assert "first" in rig.memory.read(rig.here, page.path, at=oldest.commit[:8]).text
+    assert len(rig.memory.history(rig.here, limit=1)) == 1
+    with pytest.raises(NotFoundError):
+        rig.memory.history(rig.here, "nothing like it")
+    with pytest.raises(InputError):
+        rig.memory.read(rig.here, page.path, at="no time at all")
+
+
+def test_feedback_is_kept_with_who_gave_it(rig: Rig) -> None:
+    page = rig.memory.write(rig.here, Draft(title="Feeding", body="text"))
+    told = rig.memory.feedback(rig.here, page.path, "stale", note="since 2.0", agent="codex", session="s1")
+
+    assert (told.target, told.verdict, told.agent, told.note) == (page.id, "stale", "codex", "since 2.0")
+    with pytest.raises(NotFoundError):
+        rig.memory.feedback(rig.here, "nothing like it", "wrong")
+
+
+def test_a_folder_of_markdown_is_imported_and_again_what_has_changed(rig: Rig) -> None:
+    folder = rig.home.parent / "docs"
+    for name, text in (("a.md", "# Okapi\n[b](deep/b.md)"), ("deep/b.md", "# Leaves"), ("c.txt", "x"), (".d.md", "x")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    os.utime(folder / "a.md", (1e9, 1e9))
+    (folder / "bad.md").write_bytes(b"\xff\xfe")
+    steps: list[str] = []
+    planned = rig.memory.import_markdown(rig.here, folder, dry_run=True)
+    assert rig.memory.recent(rig.here) == ()
+    done = rig.memory.import_markdown(rig.here, folder, progress=lambda what, *_: steps.append(what))
+
+    assert planned.added == done.added == {"a.md": "notes/a.md", "deep/b.md": "notes/deep/b.md"}
+    assert (done.folder, done.other_files, done.project) == (str(folder), 1, "work")
+    assert done.skipped == {".d.md": "hidden", "bad.md": "not UTF-8"}
+    assert steps
+    page = rig.memory.read(rig.here, "notes/a.md").page
+    assert page
+    assert (page.title, page.updated.year) == ("Okapi", 2001)
+    assert rig.memory.import_markdown(rig.here, folder).unchanged == 2
+    (folder / "a.md").write_text("# Okapi\nnew")
+    assert rig.memory.import_markdown(rig.here, folder).updated == {"a.md": "notes/a.md"}
+    with pytest.raises(InputError, match="there is no folder"):
+        rig.memory.import_markdown(rig.here, folder / "none")
+    with pytest.raises(ProjectError):
+        rig.memory.import_markdown(Scope(project="none"), folder)
+
+
+def test_files_of_one_name_from_two_folders_are_two_pages(rig: Rig) -> None:
+    for name in ("one", "two"):
+        (rig.home.parent / name).mkdir()
+        (rig.home.parent / name / "readme.md").write_text(f"# {name}")
+        rig.memory.import_markdown(rig.here, rig.home.parent / name)
+
+    assert {hit.title for hit in rig.memory.recent(rig.here)} == {"one", "two"}
 
 
 def test_every_method_of_memory_is_asked_of_either(rig: Rig) -> None:

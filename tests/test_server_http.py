@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import anyio
 import pytest
@@ -49,7 +49,7 @@ def bearer(secret: str) -> dict[str, str]:
 
 def routes() -> list[tuple[str, str]]:
     """Every route that the server has, as (method, path)."""
-    app: Any = build_app(lambda: local(Path("/nowhere")), Tokens(Path("/nowhere")), ())
+    app: Any = build_app(Path("/nowhere"), lambda: local(Path("/nowhere")), Tokens(Path("/nowhere")), ())
     found = []
     for route in app.app.routes:
         for method in route.methods or ("POST", "GET", "DELETE"):
@@ -114,7 +114,9 @@ def arguments_of(name: str) -> dict[str, Any]:
 def example(kind: Any) -> Any:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {key: example(field.annotation) for key, field in kind.model_fields.items() if field.is_required()}
-    return {str: "x", int: 3, bool: True}.get(kind, [])
+    if get_origin(kind) is Literal:
+        return get_args(kind)[0]
+    return {str: "x", int: 3, bool: True, Path: "x"}.get(kind, [])
 
 
 @pytest.fixture
@@ -155,9 +157,15 @@ def test_a_bound_token_sees_its_workspace_and_nothing_of_others(
         assert "diary" not in machine.brief(scope).text
         assert machine.status(scope).home == ""
         for ref in (theirs.id, theirs.path, theirs.title, session.id, session.native_id):
-            if ref not in ("notes/secret-of-okapi.md",):
-                with pytest.raises(NotFoundError):
-                    machine.read(scope, ref)
+            with pytest.raises(NotFoundError):
+                machine.read(scope, ref)
+            with pytest.raises(NotFoundError):
+                machine.read(scope, ref, links=True, at="2099-01-01")
+            with pytest.raises(NotFoundError):
+                machine.feedback(scope, ref, "wrong")
+        assert "diary" not in json.dumps([one.model_dump(mode="json") for one in machine.history(scope)])
+        with pytest.raises(NotFoundError):
+            machine.history(scope, theirs.path)
         with pytest.raises(NotFoundError):
             machine.accept_handoff(scope, handoff.id)
     with pytest.raises(AccessError, match="all workspaces"):
@@ -204,6 +212,29 @@ def test_folders_of_the_server_are_looked_at_for_nobody(server: Path, url: str, 
         "/hook",
         {"events": [{"id": "00000000000000000001-1-1", "at": 0, "agent": "a", "event": "b", "root": folder}]},
     )[2] == {"refused": {"0": "it does not say which project it belongs to"}}
+
+
+def test_an_import_reads_only_what_was_sent_for_it_and_by_whom(server: Path, url: str, tmp_path: Path) -> None:
+    one, other = bearer(token(server, "one")), bearer(token(server, "other"))
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "a.md").write_text("# Of the server")
+    sent = "0" * 32
+    names = ("../out.md", "/etc/out.md", "a/../../out.md", "..", "x\\..\\out.md", "n" * 300 + ".md", "good.md")
+    files = [{"name": name, "text": f"# {name[:9]}", "mtime": 0} for name in names]
+    _, _, answer = ask(url, "/upload", {"id": sent, "folder": "/docs", "files": files}, **one)
+    assert sorted(answer["skipped"]) == sorted(names[:-1])
+    assert not list(tmp_path.rglob("out.md"))
+    for folder, headers in ((str(secret), one), (str(server), one), (sent, other), ("..", one), ("", one)):
+        arguments = {"scope": {}, "folder": folder}
+        assert ask(url, "/api/v1/import_markdown", arguments, **headers)[0] == 404, folder
+    report = ask(url, "/api/v1/import_markdown", {"scope": {}, "folder": sent}, **one)[2]
+    assert report["added"] == {"good.md": "notes/good.md"}
+    assert not list((server / "cache").glob("upload-*"))
+    assert ask(url, "/api/v1/import_markdown", {"scope": {}, "folder": sent}, **one)[0] == 404
+    for bad in ({"id": "../x", "folder": "/d", "files": []}, {"id": sent, "files": []}, {}):
+        assert ask(url, "/upload", bad, **one)[0] == 400
+    assert ask(url, "/upload", {}, **bearer(token(server, "reader", read_only=True)))[0] == 403
 
 
 # --- from where, how much, how often

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, NONCE, PREFIX, endpoint
+from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, NONCE, PREFIX, UPLOAD, endpoint
 from ai_memory_mcp.errors import (
     AccessError,
     AiMemoryError,
@@ -34,6 +35,7 @@ from ai_memory_mcp.server import hook
 from ai_memory_mcp.server.access import Access, call, require
 from ai_memory_mcp.server.guard import Busy, Guard, busy, refusal
 from ai_memory_mcp.server.mcp_http import McpEndpoint
+from ai_memory_mcp.server.uploads import Uploads
 from ai_memory_mcp.server.workers import Workers
 from ai_memory_mcp.tokens import Tokens
 
@@ -49,14 +51,20 @@ STATUS: dict[type[AiMemoryError], int] = {
 
 
 def build_app(
-    open_memory: Callable[[], LocalMemory], tokens: Tokens, hosts: Iterable[str], pages: Sequence[BaseRoute] = ()
+    home: Path,
+    open_memory: Callable[[], LocalMemory],
+    tokens: Tokens,
+    hosts: Iterable[str],
+    pages: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
-    """Return the whole server. `pages` are further routes: they find who asks in `request.state.access`."""
+    """Return the whole server of a home. `pages` are further routes: they find who asks in `request.state.access`."""
     workers = Workers(open_memory)
+    uploads = Uploads(home)
     mcp = McpEndpoint(workers)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        uploads.clear()
         workers.start()
         try:
             async with mcp.running():
@@ -65,7 +73,11 @@ def build_app(
             workers.stop()
 
     async def api(request: Request) -> Response:
-        return await _api(workers, request)
+        return await _api(workers, uploads, request)
+
+    async def upload(request: Request) -> Response:
+        body = await request.body()
+        return _json(await workers.store(lambda memory: uploads.put(request.state.access, body)))
 
     async def take(request: Request) -> Response:
         return await _take(workers, request)
@@ -78,6 +90,7 @@ def build_app(
         Route(PREFIX + "{method}", api, methods=["POST"]),
         Route(HOOK, take, methods=["POST"]),
         Route(BRIEF, brief, methods=["POST"]),
+        Route(UPLOAD, upload, methods=["POST"]),
         Route("/mcp", mcp),
         *pages,
     ]
@@ -95,7 +108,7 @@ async def _alive(request: Request) -> Response:
     return JSONResponse({"ok": True})
 
 
-async def _api(workers: Workers, request: Request) -> Response:
+async def _api(workers: Workers, uploads: Uploads, request: Request) -> Response:
     """Call one method of `Memory`."""
     access: Access = request.state.access
     try:
@@ -108,7 +121,14 @@ async def _api(workers: Workers, request: Request) -> Response:
     def work(memory: LocalMemory) -> bytes:
         told = end.arguments.model_validate_json(body or b"{}")
         given = {name: getattr(told, name) for name in type(told).model_fields}
-        return end.result.dump_json(call(memory, access, end.name, given))
+        sent = next((str(value) for value in given.values() if isinstance(value, Path)), "")
+        if not sent:
+            return end.result.dump_json(call(memory, access, end.name, given))
+        try:  # a folder is one that was sent: those of this machine are nobody's business
+            given["folder"], given["sent_from"] = uploads.find(access, sent)
+            return end.result.dump_json(call(memory, access, end.name, given))
+        finally:
+            uploads.drop(access, sent)
 
     fresh = FRESH_HEADER in request.headers
     return Response(await workers.ask(work, fresh=fresh), media_type="application/json")

@@ -54,7 +54,7 @@ def serve_http(host: str, port: int, *, hosts: Sequence[str] = (), token_file: s
     _log_to_stderr()
     sys.setswitchinterval(SWITCH)
     settings = uvicorn.Config(
-        build_app(open_memory, tokens, own),
+        build_app(home, open_memory, tokens, own),
         lifespan="on",
         access_log=False,
         log_config=None,
