@@ -424,6 +424,7 @@ def test_every_command_says_the_same_as_on_the_server(tmp_path: Path) -> None:
             ("search", "leaves"),
             ("read", "Feeding"),
             ("recent",),
+            ("history", "--diff"),
             ("sessions",),
             ("projects",),
             ("handoff", "list"),
@@ -435,6 +436,9 @@ def test_every_command_says_the_same_as_on_the_server(tmp_path: Path) -> None:
         assert status["home"] == str(desk.home)
         taken = laptop.json("handoff", "accept", cwd=work)["handoffs"][0]
         assert taken["state"] == "accepted"
+        (work / "docs").mkdir()
+        (work / "docs" / "okapi.md").write_text("# Okapi")
+        assert laptop.json("import", "markdown", "docs", cwd=work)["added"] == {"okapi.md": "notes/okapi.md"}
         assert "did you mean" in laptop.run("search", "x", "--project", "okapii", cwd=work, code=1).stderr
         assert laptop.json("reindex", cwd=work)["reindexed"]
     finally:
