@@ -56,6 +56,16 @@ def process_lives(pid: int) -> bool:
     return _stat(pid)[1][:1] != [b"Z"]
 
 
+def far_pid(machine: int, pid: int) -> int:
+    """Return the number by which a process of another machine is known here: none that a process here can have."""
+    return (machine << 32) + pid if pid else 0
+
+
+def near_pid(machine: int, pid: int) -> int:
+    """Return the process of this machine that goes by a far number, as it is called here; others stay."""
+    return pid & 0xFFFFFFFF if pid >> 32 == machine else pid
+
+
 def ended(pid: int, milliseconds: int) -> bool:
     """On Windows: tell whether a process ends within this time (WHENEVER waits for it); False where nobody may know."""
     if sys.platform == "win32":

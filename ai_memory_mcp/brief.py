@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import pages, registry
@@ -30,9 +31,14 @@ RECENT = 6
 def render(res: Resources, project: Project, *, now: datetime) -> dict[str, object]:
     """Render the project's brief and write it where the hook looks. Returns the parts."""
     parts = compose_parts(res, project, now=now)
-    folder = private_dir(res.home / "brief")
-    write_atomic(folder / f"{project.id}.json", json.dumps(parts, ensure_ascii=False).encode("utf-8", "replace"))
+    write_parts(res.home, parts)
     return parts
+
+
+def write_parts(home: Path, parts: Mapping[str, object]) -> None:
+    """Put a brief where the hook looks."""
+    folder = private_dir(home / "brief")
+    write_atomic(folder / f"{parts['project']}.json", json.dumps(parts, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def is_rendered(res: Resources, project: Project) -> bool:
@@ -57,7 +63,7 @@ def compose_parts(res: Resources, project: Project, *, now: datetime) -> dict[st
         "project": project.id,
         "until": until.timestamp(),
         "idle": res.config.session.idle_minutes * 60,
-        "keys": _keys(res, project.id),
+        "keys": keys_of(res.home, project.id),
         "open": [
             {"agent": row.agent, "native": row.native_id, "pid": row.pid, "last": row.last.timestamp()}
             for row in open_rows
@@ -78,9 +84,9 @@ def compose_parts(res: Resources, project: Project, *, now: datetime) -> dict[st
     }
 
 
-def note_places(res: Resources, places: Iterable[tuple[str, str, str, Mapping[str, int]]]) -> None:
+def note_places(home: Path, places: Iterable[tuple[str, str, str, Mapping[str, int]]]) -> None:
     """Keep, for the hook, which project a place (root, marker) belongs to and what would change that."""
-    folder = private_dir(res.home / "brief")
+    folder = private_dir(home / "brief")
     for root, marker, project_id, stamps in places:
         told = {"root": root, "marker": marker, "project": project_id, "stamps": dict(stamps)}
         data = json.dumps(told, ensure_ascii=False).encode("utf-8", "surrogateescape")
@@ -169,10 +175,10 @@ def _whole(res: Resources, known: Mapping[str, Project], found: list[tuple[str, 
     return f"## {heading}\n{text}\n" if text else ""
 
 
-def _keys(res: Resources, project_id: str) -> list[str]:
+def keys_of(home: Path, project_id: str) -> list[str]:
     """Return the keys of all places known to belong to the project."""
     keys = []
-    for path in sorted((res.home / "brief").glob("root-*.json")):
+    for path in sorted((home / "brief").glob("root-*.json")):
         try:
             told = json.loads(path.read_bytes())
         except (OSError, ValueError):

@@ -24,6 +24,8 @@ else:
     import tomli as tomllib
 
 PREFIX = "AI_MEMORY_"
+SHORT = {"AI_MEMORY_SERVER_URL": ("server", "url")}  # variables with a short name
+TOKEN = "AI_MEMORY_TOKEN"
 
 
 class _Section(BaseModel):
@@ -112,6 +114,18 @@ class SearchConfig(_Section):
         return parts
 
 
+class ServerConfig(_Section):
+    """The server that this machine is a client of."""
+
+    url: str = Field(
+        default="",
+        description="Address of the server that keeps the memory, like http://homelab:49374; none: this one.",
+    )
+    token_file: str = Field(
+        default="", description="File that holds the token for it; by default `token` in AI_MEMORY_HOME."
+    )
+
+
 class Config(_Section):
     """All settings, checked. The README explains every key."""
 
@@ -121,6 +135,7 @@ class Config(_Section):
     handoff: HandoffConfig = HandoffConfig()
     brief: BriefConfig = BriefConfig()
     search: SearchConfig = SearchConfig()
+    server: ServerConfig = ServerConfig()
 
 
 def environment() -> dict[str, str]:
@@ -161,9 +176,34 @@ def load_config(home: Path, env: Mapping[str, str]) -> Config:
         raise ConfigError("; ".join(_fault(fault, path, named) for fault in error.errors())) from error
 
 
+def server_token(home: Path, config: Config, env: Mapping[str, str]) -> str:
+    """Return the token for the server, '' for none: AI_MEMORY_TOKEN, else what stands in its file.
+
+    Raises ConfigError for a file that others may read, or that was named and cannot be read.
+    """
+    if told := env.get(TOKEN, "").strip():
+        return told
+    named = config.server.token_file
+    return read_token(Path(os.path.expanduser(named)) if named else home / "token", required=bool(named))
+
+
+def read_token(path: Path, *, required: bool = True) -> str:
+    """Return the token in a file ('' where none is required and there is none). Raises ConfigError."""
+    try:
+        if os.name == "posix" and path.stat().st_mode & 0o077 and path.stat().st_uid == os.getuid():
+            raise ConfigError(f"{path} holds a token and can be read by others; run: chmod 600 {path}")
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        if not required:
+            return ""
+        raise ConfigError(f"the token file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the token file {path} cannot be read: {error}") from error
+
+
 def _variables(env: Mapping[str, str]) -> dict[tuple[str, str], str]:
     """Return (section, key) -> variable of the settings that stand in the environment; empty ones count as unset."""
-    found = {}
+    found = {place: name for name, place in SHORT.items() if env.get(name, "").strip()}
     for name in sorted(env):
         section, double, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and double and section in Config.model_fields and env[name].strip():

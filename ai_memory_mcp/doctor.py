@@ -19,8 +19,10 @@ from typing import Literal
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
-from ai_memory_mcp.config import load_config
-from ai_memory_mcp.errors import AiMemoryError, StorageError
+from ai_memory_mcp.away import away_since
+from ai_memory_mcp.config import load_config, server_token
+from ai_memory_mcp.endpoints import HOOK
+from ai_memory_mcp.errors import AiMemoryError, ServerError, StorageError
 from ai_memory_mcp.files import holder_file
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Finding
@@ -29,6 +31,7 @@ from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.trying import try_launcher, try_server
 
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
+SERVER_WAIT = 5.0  # seconds
 HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
@@ -196,6 +199,29 @@ def check_spool(look: Look) -> Iterator[Finding]:
     rest = sum(count for _, count in reasons.most_common()[3:])
     if rest:
         yield _warning(f"{rest} set aside for other reasons, see {look.res.spool.aside}", f"{INGEST} --retry")
+
+
+def check_server(look: Look) -> Iterator[Finding]:
+    """The server that this machine is a client of answers, and takes events from it."""
+    url = look.res.config.server.url
+    if not url:
+        return
+    from ai_memory_mcp.link import Link
+
+    since = away_since(look.home)
+    try:
+        link = Link(url, server_token(look.home, look.res.config, look.env), answer=SERVER_WAIT)
+        link.post(HOOK, b'{"events":[]}')
+    except ServerError as error:
+        away = f", away for {_duration(look.now.timestamp() - since[0])}" if since else ""
+        yield _warning(f"{error}{away}", INGEST)
+    except AiMemoryError as error:
+        yield _error(str(error), f"AI_MEMORY_TOKEN=… {SETUP} --server-url {url}")
+    else:
+        if since:
+            yield _warning(f"the server {url} answers, but took no events when last tried: {since[1]}", INGEST)
+        else:
+            yield _ok(f"the server {url} answers and takes events")
 
 
 def check_capture(look: Look) -> Iterator[Finding]:
@@ -410,6 +436,7 @@ CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_disk,
     check_settings,
     check_spool,
+    check_server,
     check_capture,
     check_complaints,
     check_index,

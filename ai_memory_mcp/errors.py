@@ -8,6 +8,8 @@
     ├── ConflictError      somebody else was first (handoff accepted, page changed meanwhile)
     ├── StorageError       the disk, a lock or a repository refused
     │   └── BusyError      somebody else holds a lock for longer than one can wait
+    ├── ServerError        the server cannot be reached, or does not answer as one of ours
+    ├── AccessError        the server does not let this token do that
     ├── InstallError       an agent's settings file cannot be changed safely
     └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
@@ -59,6 +61,18 @@ class StorageError(AiMemoryError):
 
 class BusyError(StorageError):
     """Somebody else holds a lock for longer than one can wait."""
+
+
+class ServerError(AiMemoryError):
+    """The server cannot be reached, or does not answer as one of ours."""
+
+    code = "server"
+
+
+class AccessError(AiMemoryError):
+    """The server does not let this token do that."""
+
+    code = "access"
 
 
 class InstallError(AiMemoryError):

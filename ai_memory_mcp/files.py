@@ -76,6 +76,16 @@ def write_atomic(
             os.unlink(temporary)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable, where folders can be opened (not on Windows). Raises OSError."""
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def replace(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Give a file another name, in place of what has that name. Raises OSError."""
     _patiently(lambda: os.replace(source, target))

@@ -47,6 +47,7 @@ def markdown_folder(
     now: datetime,
     dry_run: bool = False,
     progress: Progress = lambda *_: None,
+    sent_from: str = "",
 ) -> ImportReport:
     """Bring the Markdown files below a folder in as pages of a known project, redacted, in one commit.
 
@@ -59,7 +60,7 @@ def markdown_folder(
         raise InputError(f"{root} is the wiki of this very project; its pages are known already")
     if not dry_run:
         pages.notice_edits(res, project, now=now)  # what a killed run has left, too
-    finds = find(root, res.home.resolve())
+    finds = find(root, res.home.resolve(), sent_from)
     with _Staged.at(res.home) as staged:
         with res.index.read() as db:
             run = _Run(res, project, redactor, db, finds, staged)
@@ -70,7 +71,7 @@ def markdown_folder(
                 res,
                 project,
                 staged,
-                f"Import {len(staged)} pages from {root.name}",
+                f"Import {len(staged)} pages from {posixpath.basename(sent_from) or root.name}",
                 when=now,
                 author=AUTHOR,
                 indexed=lambda done: progress("indexing", done, len(staged)),

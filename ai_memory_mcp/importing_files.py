@@ -16,11 +16,13 @@ PACKAGES = "node_modules"
 
 
 class Source(NamedTuple):
-    """A Markdown file: its path below the folder, readable and with `/`; where it lies; Unix time of its change."""
+    """A Markdown file: its path below the folder, readable and with `/`; where it lies; Unix time of its change; where
+    it lies on the machine that sent it, if one did."""
 
     name: str
     file: str
     mtime: float
+    sent_from: str = ""
 
 
 class Finds(NamedTuple):
@@ -35,9 +37,9 @@ class Unusable(Exception):
     """A file cannot become a page; says why, in a few words."""
 
 
-def find(root: Path, home: Path) -> Finds:
+def find(root: Path, home: Path, sent_from: str = "") -> Finds:
     """Look through a folder (resolved), our own home excepted. Of files whose names differ in their ending only,
-    the .md comes first."""
+    the .md comes first. `sent_from` is the folder on the machine that sent this one."""
     finds = Finds([], {}, 0)
     waiting = [(os.fspath(root), "")]
     while waiting:
@@ -57,7 +59,8 @@ def find(root: Path, home: Path) -> Finds:
             elif is_folder:
                 waiting.append((entry.path, f"{name}/"))
             elif is_page:
-                finds.sources.append(Source(name, entry.path, _changed(entry)))
+                there = f"{sent_from}/{name}" if sent_from else ""
+                finds.sources.append(Source(name, entry.path, _changed(entry), there))
             else:
                 finds = finds._replace(others=finds.others + 1)
     finds.sources.sort(key=lambda source: (posixpath.splitext(source.name)[0], len(source.name), source.name))

@@ -78,7 +78,7 @@ class Places:
         came, digest = str(mark.get("from")), str(mark.get("digest"))
         if came == origin(source, self._redactor):
             return digest
-        if os.path.exists(came):  # another file made this page; the same text is an export of it
+        if source.sent_from or os.path.exists(came):  # another file made this page; the same text is an export of it
             return "" if _says(source, page.id) else None
         return digest if came.endswith(f"/{source.name}") or _says(source, page.id) else None  # moved, or renamed
 
@@ -94,7 +94,8 @@ def _says(source: Source, page_id: str, text: str | None = None) -> bool:
 
 def origin(source: Source, redactor: Redactor) -> str:
     """Return where a file lies, as its page tells it."""
-    return redactor.text(Path(source.file).as_posix()).encode("utf-8", "replace").decode()
+    file = source.sent_from or Path(source.file).as_posix()
+    return redactor.text(file).encode("utf-8", "replace").decode()
 
 
 def _wanted(name: str, *, crowded: bool) -> Iterator[str]:

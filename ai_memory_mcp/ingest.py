@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -24,9 +24,9 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow, millis
 from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
-from ai_memory_mcp.model import Event, IngestReport, Observation, Project
+from ai_memory_mcp.model import Event, IngestReport, Observation, Origin, Project
 from ai_memory_mcp.observe import TIMED, observe
-from ai_memory_mcp.project import Identity, branch_of, identify
+from ai_memory_mcp.project import Identity, branch_of, from_origin, identify
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
 
@@ -85,11 +85,11 @@ class Places:
     def __init__(self, res: Resources, now: datetime) -> None:
         self.res = res
         self.now = now
-        self.found: dict[tuple[str, str], Place] = {}
+        self.found: dict[tuple[str, str, Origin | None], Place] = {}
 
     def of(self, event: Event) -> Place:
         """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
-        key = (event.root, event.marker)
+        key = (event.root, event.marker, event.origin)
         place = self.found.pop(key) if key in self.found else self._look_up(event)
         self.found[key] = place  # the one seen last comes last
         return place
@@ -98,8 +98,8 @@ class Places:
         with self.res.index.read() as db:
             known = rows.projects(db)
         at = max(event.root, os.path.dirname(event.marker), key=len) or event.cwd
-        identity = identify(at, self.res.user_home)
-        project = registry.of_gone(event.root, event.marker, known)
+        identity = from_origin(event.origin) if event.origin else identify(at, self.res.user_home)
+        project = None if event.origin else registry.of_gone(event.root, event.marker, known)
         if project is None:
             try:
                 project = registry.make_known(self.res, identity, known, now=self.now)
@@ -122,12 +122,26 @@ def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[I
     reindex.catch_up(res)
     left = limit or sys.maxsize
     while left > 0 and (names := res.spool.names()[:left]):
-        for start in range(0, len(names), BATCH):
-            report = _take_in(res, res.spool.read(names[start : start + BATCH]), places)
+        for entries in _batches(res, names):
+            report = _take_in(res, entries, places)
             for key, count in report.items():
                 total[key] = total.get(key, 0) + count
-        left -= len(names)
+            left -= len(entries)
+            if left <= 0:
+                break
     return IngestReport(**total), list(places.found.values())
+
+
+def _batches(res: Resources, names: list[str]) -> Iterator[list[Entry]]:
+    """Yield the entries of these files in lists of about BATCH, no file in two."""
+    entries: list[Entry] = []
+    for name in names:
+        entries += res.spool.read([name])
+        if len(entries) >= BATCH:
+            yield entries
+            entries = []
+    if entries:
+        yield entries
 
 
 def lock(res: Resources, timeout: float) -> Any:
@@ -261,12 +275,18 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
         started=event.at,
         last=event.at,
         cwd=event.cwd,
-        branch=branch_of(place.identity.root) if place.identity.root else "",
+        branch=_branch(event, place.identity),
         pid=event.pid,
     )
     header = {"type": "session", **row.plain().model_dump(mode="json", exclude_defaults=True)}
     batch.write(res.journal.name_of(row.project, row.id), header)
     return row
+
+
+def _branch(event: Event, identity: Identity) -> str:
+    if event.origin:
+        return event.origin.branch
+    return branch_of(identity.root) if identity.root else ""
 
 
 def _double(batch: Batch, observation: Observation) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_memory_mcp.errors import StorageError
-from ai_memory_mcp.files import private_dir, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, storage_error, sync_folder, write_atomic
 
 UNSTORED = "unstored.jsonl"
 USES = "uses.log"
@@ -74,7 +74,7 @@ class Journal:
             finally:
                 os.close(fd)
             if end == 0:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except OSError as error:
             raise storage_error("write", path, error) from error
         return end + len(data)
@@ -148,16 +148,6 @@ def _put(fd: int, end: int, data: bytes) -> None:
     except OSError:
         os.ftruncate(fd, end)
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable, where folders can be opened (not on Windows)."""
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def _listed(folder: Path | str) -> list[os.DirEntry[str]]:

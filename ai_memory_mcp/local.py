@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from ai_memory_mcp.model import (
     Capture,
     Document,
     Draft,
+    Event,
     Feedback,
     Handoff,
     HandoffDraft,
@@ -43,7 +45,7 @@ from ai_memory_mcp.model import (
     Status,
     Verdict,
 )
-from ai_memory_mcp.project import identify, workspace_id
+from ai_memory_mcp.project import workspace_id
 from ai_memory_mcp.resources import Resources
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class LocalMemory:
 
     def __init__(self, res: Resources) -> None:
         self.res = res
+        self.read_wait: float | None = READ_WAIT  # None where another thread takes in what waits all the time
         self._touched: dict[str, Project] = {}
         self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._trouble = ""  # why the last read could not be brought up to date
@@ -266,7 +269,7 @@ class LocalMemory:
             path=target.path,
             title=target.title,
             agent=agent or "user",
-            session=self._session_id(project, agent, session),
+            session=self._session_id(project, agent, session, scope),
             note=" ".join(self._redactor().text(note).split())[: feedback.MAX_NOTE],
         )
         feedback.keep(self.res, project, told)
@@ -277,7 +280,7 @@ class LocalMemory:
         from ai_memory_mcp import writing
 
         _, project = self._own(scope)
-        session = self._session_id(project, draft.from_agent, draft.from_session)
+        session = self._session_id(project, draft.from_agent, draft.from_session, scope)
         draft = draft.model_copy(update={"from_session": session})
         made = writing.leave(self.res, project, draft, self._redactor(), now=_now())
         self._changed(project)
@@ -289,7 +292,7 @@ class LocalMemory:
 
         one = self._waiting(scope, ref, agent)
         project = self._project(one.project)
-        session = self._session_id(project, agent, by)
+        session = self._session_id(project, agent, by, scope)
         who = " ".join(word for word in (agent or "user", session) if word)
         taken = settle.take(self.res, project, one.id, by=who, now=_now())
         self._changed(project)
@@ -306,9 +309,18 @@ class LocalMemory:
         return closed
 
     def import_markdown(
-        self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = lambda *_: None
+        self,
+        scope: Scope,
+        folder: Path,
+        *,
+        dry_run: bool = False,
+        progress: Progress = lambda *_: None,
+        sent_from: str = "",
     ) -> ImportReport:
-        """Bring the Markdown files below a folder in as pages, in one commit; repeatable."""
+        """Bring the Markdown files below a folder in as pages, in one commit; repeatable.
+
+        A folder that another machine has sent is known by where it lies there (`sent_from`).
+        """
         from ai_memory_mcp import importing
 
         importing.checked(folder)  # before a project is made known for it
@@ -318,12 +330,33 @@ class LocalMemory:
         else:
             _, project = self._own(scope)
         report = importing.markdown_folder(
-            self.res, project, folder, self._redactor(), now=_now(), dry_run=dry_run, progress=progress
+            self.res,
+            project,
+            folder,
+            self._redactor(),
+            now=_now(),
+            dry_run=dry_run,
+            progress=progress,
+            sent_from=sent_from,
         )
         if not dry_run and (report.added or report.updated):
             self._took_in = True  # git's own index of a large project is brought up to date as well
             self._changed(project)
         return report
+
+    # --- for clients on other machines
+
+    def take(self, events: Sequence[Event]) -> None:
+        """Have events of other machines on the disk when this returns: each once, however often it is delivered."""
+        if events:
+            self.res.spool.add(events)
+
+    def brief_parts(self, scope: Scope) -> dict[str, object]:
+        """Return the brief in the parts that a client's hook puts together, see `brief`."""
+        from ai_memory_mcp import brief as briefs
+
+        resolved = self._fresh(scope)
+        return briefs.compose_parts(self.res, resolved.project or registry.general(resolved.workspace), now=_now())
 
     # --- upkeep
 
@@ -396,7 +429,8 @@ class LocalMemory:
         self._ready()
         self._trouble = ""
         try:
-            self._take_in(settled=settled)
+            if self.read_wait is not None:
+                self._take_in(settled=settled)
         except StorageError as error:
             self._trouble = str(error)
         resolved = registry.resolve(self.res, scope or Scope(workspace="default"))
@@ -415,7 +449,7 @@ class LocalMemory:
         from ai_memory_mcp import ingest
 
         patient = settled or len(before) <= QUICKLY_DONE
-        deadline = time.monotonic() + (READ_WAIT if patient else 0.0)
+        deadline = time.monotonic() + ((self.read_wait or 0.0) if patient else 0.0)
         while True:
             try:
                 with ingest.lock(self.res, 0.0):
@@ -482,7 +516,7 @@ class LocalMemory:
         elif resolved.by == "named":
             project = resolved.project
         else:
-            identity = identify(scope.cwd, self.res.user_home)
+            identity = registry.identity_of(self.res, scope)
             return resolved, registry.make_known(self.res, identity, known, now=_now())
         if project.id not in {one.id for one in known}:
             registry.record(self.res, project, now=_now())
@@ -515,7 +549,7 @@ class LocalMemory:
             raise NotFoundError("no handoff is waiting")
         return first[0]
 
-    def _session_id(self, project: Project, agent: str, native: str) -> str:
+    def _session_id(self, project: Project, agent: str, native: str, scope: Scope) -> str:
         """Return our id of the session that an agent knows by its own id; what is not known stays as told.
 
         Where the agent does not tell its id, it is the open session of the process that started this one.
@@ -525,7 +559,8 @@ class LocalMemory:
                 found = [row for row in rows.native_sessions(db, agent, native) if row.project == project.id]
             else:
                 recent = [row for row in rows.sessions(db, project.id) if row.agent == agent and not row.over]
-                found = [row for row in recent if row.pid == agent_pid()]
+                pid = scope.pid or agent_pid()
+                found = [row for row in recent if row.pid == pid]
         return found[0].id if found else native
 
     @staticmethod

@@ -52,13 +52,29 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # most commands use few of them
 
 
+class Origin(Value):
+    """Which project a folder of another machine belongs to, found out there: its paths mean nothing here.
+
+    `by` is as in `Resolved`, `root` for people to read; `id` is what the project has there, a UUID.
+    """
+
+    by: str
+    workspace: str = Field(min_length=1, max_length=100)
+    name: str = Field(max_length=300)
+    id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    remote: str = ""
+    root: str = ""
+    branch: str = ""
+
+
 class Event(Value):
     """What an agent's hook reported, redacted: one entry of the spool.
 
     `id` is unique per emit process; `root` is the folder that decided the project when the hook ran ('' if none),
     `marker` the nearest `.ai-memory.toml`.
     `problem` says why the payload could not be read, `filtered` which capture rule dropped it (payload empty then),
-    `offered` is the id of the handoff that the brief of this session start showed.
+    `offered` is the id of the handoff that the brief of this session start showed. What another machine delivered has
+    its `origin`; `pid` is then none of a process here, see `alive.far_pid`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
@@ -76,6 +92,7 @@ class Event(Value):
     problem: str = ""
     filtered: str = ""
     offered: str = ""
+    origin: Origin | None = None
 
 
 class Todo(Value):
@@ -225,11 +242,16 @@ class Project(Value):
 
 
 class Scope(Value):
-    """Where a question or a change belongs: named project, else resolved from the folder."""
+    """Where a question or a change belongs: named project, else resolved from the folder.
+
+    Asked from another machine, `origin` says what the folder is and `pid` which process the agent is (-1: untold).
+    """
 
     cwd: str = ""
     project: str = ""
     workspace: str = ""
+    origin: Origin | None = None
+    pid: int = 0
 
 
 class Resolved(Value):
@@ -355,6 +377,15 @@ class Brief(Value):
     handoff: str = ""
 
 
+class Taken(Value):
+    """What became of events that were delivered: why some (by their place in the batch) were refused for good.
+
+    All others are safe with whoever took them.
+    """
+
+    refused: dict[int, str] = Field(default_factory=dict)
+
+
 class Counts(Value):
     """How much a project holds."""
 
@@ -395,14 +426,38 @@ class Finding(Value):
 
 
 class IngestReport(Value):
-    """What one ingest run did."""
+    """What one ingest run did; `delivered` are events that a client has given to its server."""
 
+    delivered: int = 0
     ingested: int = 0
     duplicates: int = 0
     filtered: int = 0
     set_aside: int = 0
     sessions_closed: int = 0
     handoffs: int = 0
+
+
+class SentFile(Value):
+    """A Markdown file on its way to a server: its path below the folder that is imported, its text, Unix time of its
+    last change."""
+
+    name: str = Field(min_length=1, max_length=1_000)
+    text: str
+    mtime: float = Field(ge=0, le=1e11)
+
+
+class Upload(Value):
+    """Some of the files for an import; `id` is the sender's, the same for all of them, and so is the `folder`."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    folder: str = Field(min_length=1, max_length=5_000)
+    files: tuple[SentFile, ...]
+
+
+class UploadedFiles(Value):
+    """What became of files that were sent: why some could not be stored (name -> reason)."""
+
+    skipped: dict[str, str] = Field(default_factory=dict)
 
 
 class ImportReport(Value):

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ai_memory_mcp.errors import ProjectError
+from ai_memory_mcp.model import Origin
 from ai_memory_mcp.place import drive_path, find_root, real
 
 if sys.version_info >= (3, 11):
@@ -51,7 +52,8 @@ class Identity:
     """What a folder says about its project. `id` is '' where only a new random one can serve.
 
     `homes` are the folders under which the project is recorded: main work tree and this one, the folder of the naming
-    marker. `stamps` are the files (with mtime in ns, 0 for absent) whose change would change this answer.
+    marker. `stamps` are the files (with mtime in ns, 0 for absent) whose change would change this answer. `told`: what
+    another machine found out about a folder of its own, see `from_origin`.
     """
 
     root: str
@@ -64,6 +66,7 @@ class Identity:
     marker: str = ""
     homes: tuple[str, ...] = ()
     stamps: dict[str, int] = field(default_factory=dict)
+    told: bool = False
 
 
 def workspace_id(workspace: str) -> str:
@@ -103,6 +106,11 @@ def identify(cwd: str, user_home: str) -> Identity:
     by = "remote" if found.remote and not found.kept else "repository"
     ours = found.kept or (remote_id(found.remote) if found.remote else "")
     return Identity(root, by, workspace, found.name, ours, found.remote, found.git_dir, marker, homes, stamps)
+
+
+def from_origin(origin: Origin) -> Identity:
+    """Return what another machine told as an identity: with nothing in it that would be looked for on this disk."""
+    return Identity(origin.root, origin.by, origin.workspace, origin.name, origin.id, origin.remote, told=True)
 
 
 def repository(root: str) -> Repository | None:

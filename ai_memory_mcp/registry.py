@@ -21,6 +21,7 @@ from ai_memory_mcp.project import (
     NAMESPACE,
     Identity,
     Repository,
+    from_origin,
     identify,
     keep_id,
     named_id,
@@ -69,15 +70,19 @@ def resolve(res: Resources, scope: Scope) -> Resolved:
     if scope.project:
         project = by_name(scope.project, scope.workspace, known)
         return Resolved(project=project, workspace=project.workspace, root="", by="named")
-    identity = identify(scope.cwd, res.user_home)
+    identity = identity_of(res, scope)
     if identity.by == "none" and not scope.workspace:
         return Resolved(project=None, workspace=identity.workspace, root="", by="none")
-    identity = _by_its_own_remote(identity, known)
-    found = find(identity, known) or _new(identity, known)
+    identity, found = looked_up(identity, known)
     if scope.workspace and (identity.by == "none" or scope.workspace != found.workspace):
         _check_workspace(scope.workspace, known)  # another workspace was named: nothing of this folder's
         return Resolved(project=None, workspace=scope.workspace, root="", by="named")
     return Resolved(project=found, workspace=found.workspace, root=identity.root, by=identity.by)
+
+
+def identity_of(res: Resources, scope: Scope) -> Identity:
+    """Return what the scope's folder says about its project, or what another machine says of one of its own."""
+    return from_origin(scope.origin) if scope.origin else identify(scope.cwd, res.user_home)
 
 
 def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:
@@ -110,22 +115,40 @@ def general(workspace: str) -> Project:
 
 def make_known(res: Resources, identity: Identity, known: Sequence[Project], *, now: datetime) -> Project:
     """Return the project of an identity, recorded with this root and remote; made when it is new."""
-    identity = _by_its_own_remote(identity, known)
-    found = find(identity, known)
-    settled = found and _with_place(found, identity) == found and (identity.id or not identity.git_dir)
-    if found and settled and (res.wiki(found).folder / FRONT_PAGE).exists():
+    identity, found = looked_up(identity, known)
+    if is_settled(identity, found, known) and (res.wiki(found).folder / FRONT_PAGE).exists():
         return found
     with locked(res.home / "locks" / "projects.lock", timeout=LOCK_WAIT):
         with res.index.read() as db:  # another process may have been quicker
             known = rows.projects(db)
-        found = find(identity, known)
-        project_id = keep_id(identity, found.id if found else identity.id or str(uuid.uuid4()))
-        if found is None:
-            found = next((one for one in known if one.id == project_id), None)
-        project = _with_place(found or _new(identity, known).model_copy(update={"id": project_id}), identity)
-        if project != found or not (res.wiki(project).folder / FRONT_PAGE).exists():
+        project = joined(identity, known)
+        if project not in known or not (res.wiki(project).folder / FRONT_PAGE).exists():
             record(res, project, now=now)
     return project
+
+
+def joined(identity: Identity, known: Sequence[Project]) -> Project:
+    """Return which of the known projects an identity is, or the new one, known by its folders and remote as well.
+
+    A repository that needs an id of its own is given it here. The caller keeps others from doing the same, and records
+    what is not in `known`.
+    """
+    found = find(identity, known)
+    project_id = keep_id(identity, found.id if found else identity.id or str(uuid.uuid4()))
+    if found is None:
+        found = next((one for one in known if one.id == project_id), None)
+    return _with_place(found or _new(identity, known).model_copy(update={"id": project_id}), identity)
+
+
+def looked_up(identity: Identity, known: Sequence[Project]) -> tuple[Identity, Project]:
+    """Return the project that an identity is or would become, and the identity as that is judged; changes nothing."""
+    identity = _by_its_own_remote(identity, known)
+    return identity, find(identity, known) or _new(identity, known)
+
+
+def is_settled(identity: Identity, project: Project, known: Sequence[Project]) -> bool:
+    """Tell whether a project that was looked up is known with all that the identity says: nothing is to be recorded."""
+    return project in known and _with_place(project, identity) == project and bool(identity.id or not identity.git_dir)
 
 
 def record(res: Resources, project: Project, *, now: datetime) -> None:
@@ -197,7 +220,10 @@ def _free_name(identity: Identity, known: Sequence[Project]) -> str:
     taken = {project.name for project in known if project.workspace == identity.workspace}
     if identity.id != named_id(identity.workspace, GENERAL):
         taken.add(GENERAL)
-    mark = hashlib.sha256((identity.remote or identity.root).encode("utf-8", "replace")).hexdigest()
+    what = identity.remote or (
+        identity.id if identity.told else identity.root
+    )  # the same path is on other machines too
+    mark = hashlib.sha256(what.encode("utf-8", "replace")).hexdigest()
     return next(one for one in (name, f"{name}-{mark[:4]}", f"{name}-{mark[:12]}", mark) if one not in taken)
 
 
@@ -237,7 +263,13 @@ def _lives_elsewhere(project: Project, identity: Identity) -> bool:
 def _by_its_own_remote(identity: Identity, known: Sequence[Project]) -> Identity:
     """A repository that was copied, id and all, and then given a remote of its own is what that remote says."""
     original = next((one for one in known if one.id == identity.id), None)
-    if not original or identity.by != "repository" or not identity.remote or identity.remote in original.remotes:
+    if (
+        identity.told
+        or not original
+        or identity.by != "repository"
+        or not identity.remote
+        or identity.remote in original.remotes
+    ):
         return identity
     if any(one.remote in original.remotes for one in _other_homes(original, identity)):
         return replace(identity, by="remote", id=remote_id(identity.remote))

@@ -40,7 +40,7 @@ _MARKS = (
         b"lsv2_ AIza hooks.slack.com/ /api/webhooks/ /webhookb2/ npm_ pypi-AgE hf_ :AA SG. SK key- dop_v1_ doo_v1_"
         b" dor_v1_ secret_ ntn_ dapi dp.pt. dp.st. gsk_ xai- pplx- r8_ nvapi- fm2_ ATATT3x ATCTT3x AGE-SECRET-KEY-1"
         b" sq0csp- sbp_ glsa_ glc_eyJ PMAK- pul- rubygems_ .atlasv1. sntrys_ sntryu_ figd_ xkeysib- re_ EZAK tfp_"
-        b" CFPAT- sdk- 8Q~".split(),
+        b" CFPAT- sdk- 8Q~ aimem_".split(),
     ),
     (58, b"EAA pat AKCp ops_eyJ".split()),
 )

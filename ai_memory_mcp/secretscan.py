@@ -41,6 +41,7 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("google-refresh", "1//0", _TOKEN, 20, True),
     ("aws-key-id", "AKIA", _UPPER, 16, True),
     ("aws-key-id", "ASIA", _UPPER, 16, True),
+    ("ai-memory-token", "aimem_", _TOKEN, 40, True),
     ("github-token", "ghp_", _ALNUM, 20, False),
     ("github-token", "gho_", _ALNUM, 20, False),
     ("github-token", "ghu_", _ALNUM, 20, False),

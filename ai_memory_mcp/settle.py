@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
 from ai_memory_mcp import brief, handoff, markdown, pages, sessions
 from ai_memory_mcp.errors import ConflictError, NotFoundError, StorageError
@@ -49,7 +50,8 @@ def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bo
         known = {project.id: project for project in rows.projects(db)}
         failed = rows.metas(db, rows.TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
-    brief.note_places(res, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in places])
+    here = [place for place in places if not place.identity.told]  # the hooks of another machine look there
+    brief.note_places(res.home, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in here])
     seen = {place.project.id: number for number, place in enumerate(places)}
     for project in sorted(known.values(), key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
@@ -219,8 +221,13 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
     for project in projects:
         with suppress(StorageError):
             res.wiki(project).pack_if_many()
+    sweep_home(res.home)
+
+
+def sweep_home(home: Path) -> None:
+    """Remove what killed writers and sessions of long ago have left."""
     now = datetime.now(timezone.utc).timestamp()
-    for folder in (res.spool.folder, res.spool.aside, res.home / "brief", res.home / "bin", res.home / "cache"):
-        sweep(folder, now=now)
+    for folder in ("spool", "spool/set-aside", "brief", "bin", "cache"):
+        sweep(home / folder, now=now)
     for notes in ("told-*", "late-*"):
-        sweep(res.home / "brief", now=now, pattern=notes, age=NOTES_KEPT)
+        sweep(home / "brief", now=now, pattern=notes, age=NOTES_KEPT)

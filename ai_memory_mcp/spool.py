@@ -1,4 +1,5 @@
-"""The spool: events waiting for ingest, one file each, named so that sorting by name is sorting by time.
+"""The spool: events waiting for ingest, named so that sorting by name is sorting by time. Each has a file of its own;
+those that another machine delivered together share one (`MANY`).
 
 `emit` writes entries on its own (it may import nothing); this is the reader. An entry leaves the spool only after
 what it said is durable elsewhere. An unreadable one is set aside with its reason, never deleted.
@@ -8,15 +9,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ai_memory_mcp.files import private_dir, remove, replace, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, remove, replace, storage_error, sync_folder, write_atomic
 from ai_memory_mcp.model import Event
+
+MANY = ".events"  # ending of a file with an event in each line
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,14 @@ class Spool:
         """Return the waiting entries' file names, oldest first; empty where there is no spool yet."""
         try:
             return sorted(
-                name for name in os.listdir(self.folder) if name.endswith(".json") and not name.startswith(".")
+                name for name in os.listdir(self.folder) if name.endswith((".json", MANY)) and not name.startswith(".")
             )
         except FileNotFoundError:
             return []
 
     def pending(self) -> int:
-        """Count what waits."""
-        return len(self.names())
+        """Count the events that wait."""
+        return sum(map(_count, self.names()))
 
     def oldest(self) -> float | None:
         """Return the age in seconds of the oldest waiting entry, None when nothing waits."""
@@ -65,20 +69,38 @@ class Spool:
 
     def read(self, names: list[str]) -> list[Entry]:
         """Read entries; they stay in the spool until `drop`."""
-        return [entry for name in names if (entry := self._read(self.folder / name))]
+        return [entry for name in names for entry in self._read(self.folder / name)]
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Store events of another machine, in their order: all are on the disk when this returns.
+
+        They share a file, because the disk takes one as fast as any number. Raises StorageError, then none is stored.
+        """
+        private_dir(self.folder)
+        lines = [event.model_dump_json() for event in events]
+        mark = blake2b("".join(event.id for event in events).encode(), digest_size=8).hexdigest()
+        path = self.folder / f"{events[0].id}-{mark}-{len(events)}{MANY}"
+        write_atomic(path, ("\n".join(lines) + "\n").encode(), durable=True)
+        with _translated("write", path):
+            sync_folder(self.folder)
 
     def drop(self, entries: list[Entry]) -> None:
-        """Remove entries whose content is durable elsewhere."""
-        for entry in entries:
-            with _translated("remove", entry.path):
-                remove(entry.path)
+        """Remove entries whose content is durable elsewhere; of a file with several all of them are given."""
+        for path in {entry.path: None for entry in entries}:
+            with _translated("remove", path):
+                remove(path)
 
     def set_aside(self, entry: Entry, reason: str) -> None:
         """Keep an unreadable entry for a person to look at, with the reason beside it."""
         private_dir(self.aside)
-        write_atomic(self.aside / (entry.path.name + ".reason"), f"{reason}\n".encode("utf-8", "replace"))
-        with _translated("move", entry.path):
-            replace(entry.path, self.aside / entry.path.name)
+        shared = entry.path.suffix == MANY and entry.event is not None
+        name = f"{entry.id}-far.json" if shared else entry.path.name
+        write_atomic(self.aside / f"{name}.reason", f"{reason}\n".encode("utf-8", "replace"))
+        if shared and entry.event:
+            write_atomic(self.aside / name, entry.event.model_dump_json().encode(), durable=True)
+            return
+        with _translated("move", entry.path), suppress(FileNotFoundError):  # with another entry of its file
+            replace(entry.path, self.aside / name)
 
     def retry(self) -> int:
         """Put what was set aside back into the spool, to be tried again. Returns how many."""
@@ -96,17 +118,27 @@ class Spool:
         for path in sorted(self.aside.glob("*.reason")):
             yield path.name.removesuffix(".reason"), path.read_text(encoding="utf-8", errors="replace").strip()
 
-    def _read(self, path: Path) -> Entry | None:
+    def _read(self, path: Path) -> list[Entry]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:  # another ingest was faster
-            return None
+            return []
         except OSError as error:
-            return Entry(path, None, f"cannot be read: {error.strerror}")
-        try:
-            return Entry(path, Event.model_validate_json(data))
-        except ValidationError as error:
-            return Entry(path, None, f"not an event: {error.errors(include_input=False)[0]['msg']}")
+            return [Entry(path, None, f"cannot be read: {error.strerror}")]
+        return [_entry(path, line) for line in (path.suffix == MANY and data.splitlines()) or [data]]
+
+
+def _entry(path: Path, data: bytes) -> Entry:
+    try:
+        return Entry(path, Event.model_validate_json(data))
+    except ValidationError as error:
+        return Entry(path, None, f"not an event: {error.errors(include_input=False)[0]['msg']}")
+
+
+def _count(name: str) -> int:
+    """Return how many events a file holds, by its name."""
+    told = name.removesuffix(MANY).rpartition("-")[2]
+    return int(told) if name.endswith(MANY) and told.isdigit() else 1
 
 
 @contextmanager

@@ -21,17 +21,20 @@ PACKAGE = ROOT / "ai_memory_mcp"
 LAYERS = (
     (
         "vocabulary",
-        """errors model memory place alive secretscan secretglance clipping redact markdown terms ranking scoring
-        passages prose shell verdict briefparts""",
+        """errors model memory endpoints place alive secretscan secretglance clipping redact markdown terms ranking
+        scoring passages prose shell verdict briefparts""",
     ),
-    ("resources", "config project spool journal gitlog wiki index files processes agents.spec resources"),
+    (
+        "resources",
+        "config project spool journal gitlog wiki index files processes agents.spec resources link tokens away",
+    ),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing
-        importing_files importing_places""",
+        importing_files importing_places book deliver sending""",
     ),
-    ("composition", "local"),
+    ("composition", "local remote"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
 )
 
@@ -43,6 +46,9 @@ DOORS = {
     "mcp": ("server",),
     "mcp_types": ("server",),
     "anyio": ("server",),
+    "starlette": ("server",),
+    "uvicorn": ("server",),
+    "http": ("link",),
     "filelock": ("files",),
     "yaml": ("markdown", "agents.yamledit"),
     "litellm": (),

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ai_memory_mcp.cli.main import build_parser, main
+from ai_memory_mcp.config import load_config
 
 ROOT = Path(__file__).parent.parent
 TROUBLE = "Deploy\x1b[31m on \x9b5mFriday\x07 \u202egnorw"
@@ -371,12 +372,53 @@ def test_setup_takes_no_address_that_is_none_or_holds_a_secret(fails, url):
     assert "address" in fails("setup", "--agent", "claude-code", "--server-url", url)
 
 
-def test_setup_wires_an_agent_to_a_server_at_an_address(place, ask):
-    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/")
+def entry_of(place):
+    return json.loads((place / ".claude.json").read_text())["mcpServers"]["aimemory"]
 
-    server = json.loads((place / ".claude.json").read_text())["mcpServers"]["aimemory"]
-    assert server["url"] == "https://homelab:49374/mcp"
-    assert "command" not in server
+
+def test_setup_makes_this_machine_a_client_and_its_servers_bridges(place, ask, monkeypatch):
+    memory = Path(os.environ["AI_MEMORY_HOME"])
+    memory.mkdir(parents=True)
+    (memory / "config.toml").write_text("# mine\n[server]\ntoken_file = '~/t' # kept\n\n[brief]\nmax_chars = 5000\n")
+    monkeypatch.setenv("AI_MEMORY_TOKEN", "aimem_secret")
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/mcp")
+    config = load_config(memory, {})
+
+    assert (config.server.url, config.server.token_file) == ("https://homelab:49374", "~/t")
+    assert config.brief.max_chars == 5000
+    assert "serve" in entry_of(place)["args"]
+    assert "aimem_secret" not in (place / ".claude.json").read_text() + (place / ".claude/settings.json").read_text()
+    assert (memory / "token").read_text() == "aimem_secret\n"
+    assert (memory / "token").stat().st_mode & 0o777 == 0o600
+    before = (memory / "config.toml").read_bytes()
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374")
+    assert (memory / "config.toml").read_bytes() == before
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "local")
+    assert load_config(memory, {}).server.url == ""
+    assert (memory / "config.toml").read_text().startswith("# mine\n")
+
+
+def test_setup_gives_agents_the_address_where_asked(place, ask):
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/", "--http")
+    assert entry_of(place)["url"] == "https://homelab:49374/mcp"
+    assert "command" not in entry_of(place)
+    assert load_config(Path(os.environ["AI_MEMORY_HOME"]), {}).server.url == "https://homelab:49374"
+
+    ask("setup", "--agent", "claude-code", "--yes")
+    assert entry_of(place)["url"] == "https://homelab:49374/mcp"
+    ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/")
+    assert "serve" in entry_of(place)["args"]
+    assert "url" not in entry_of(place)
+
+
+def test_setup_leaves_a_config_alone_that_it_cannot_change(place, fails, monkeypatch):
+    assert "--server-url" in fails("setup", "--agent", "claude-code", "--http")
+    memory = Path(os.environ["AI_MEMORY_HOME"])
+    memory.mkdir(parents=True)
+    (memory / "config.toml").write_text("server = 1\n")
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    assert main(["setup", "--agent", "claude-code", "--yes", "--server-url", "http://homelab:1"]) == 1
+    assert (memory / "config.toml").read_text() == "server = 1\n"
 
 
 def test_setup_does_not_say_done_when_a_file_was_left_alone(place, monkeypatch, capsys):

@@ -32,7 +32,7 @@ def test_the_file_and_the_environment_are_read_and_the_environment_wins(tmp_path
 @pytest.mark.parametrize(("section", "key"), KEYS)
 def test_every_key_is_also_a_variable(tmp_path: Path, section: str, key: str) -> None:
     default = getattr(getattr(Config(), section), key)
-    words = ("near",) if section == "search" else ("a b",)
+    words = "a b" if isinstance(default, str) else ("near",) if section == "search" else ("a b",)
     other = not default if isinstance(default, bool) else default - 1 if isinstance(default, int) else words
     told = other[0] if isinstance(other, tuple) else str(other).lower()
 

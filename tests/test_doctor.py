@@ -13,10 +13,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from remotes import serving, token
 
 from ai_memory_mcp.agents.launcher import write_launcher
+from ai_memory_mcp.away import pause
 from ai_memory_mcp.cli.main import main
-from ai_memory_mcp.config import Config
+from ai_memory_mcp.config import Config, ServerConfig
 from ai_memory_mcp.doctor import Wiring, examine
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.local import LocalMemory
@@ -89,6 +91,37 @@ class Patient:
 @pytest.fixture
 def patient(tmp_path):
     return Patient(tmp_path)
+
+
+@pytest.fixture
+def patient_with_server(patient, tmp_path):
+    """A patient that is a client of a server, and the server's address."""
+    with serving(tmp_path / "server" / "memory") as url:
+        config = Config(server=ServerConfig(url=url))
+        patient.res = Resources.at(patient.home, str(patient.base), config)
+        yield patient, tmp_path / "server" / "memory"
+
+
+def test_a_server_that_answers_is_told(patient_with_server):
+    patient, _ = patient_with_server
+    assert ("ok", f"the server {patient.res.config.server.url} answers and takes events", "") in patient.examine()
+
+
+def test_a_server_that_refuses_us_is_an_error(patient_with_server):
+    patient, home = patient_with_server
+    reader = token(home, read_only=True)
+    for env in ({}, {"AI_MEMORY_TOKEN": "aimem_wrong"}, {"AI_MEMORY_TOKEN": reader}):
+        found = [one for one in patient.examine(env=env) if "--server-url" in one[2]]
+        assert [level for level, _, _ in found] == ["error"]
+
+
+def test_a_server_that_is_away_is_a_warning_that_says_since_when(patient):
+    config = Config(server=ServerConfig(url="http://127.0.0.1:9"))
+    patient.res = Resources.at(patient.home, str(patient.base), config)
+    pause(patient.home, "gone", now=NOW.timestamp() - 7200)
+    found = [one for one in patient.examine() if "127.0.0.1:9" in one[1]]
+    assert [level for level, _, _ in found] == ["warning"]
+    assert "away for 2 hours" in found[0][1]
 
 
 def test_a_healthy_memory_has_no_faults_and_tells_its_accounts(patient):

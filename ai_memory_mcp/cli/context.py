@@ -7,14 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ai_memory_mcp.local import LocalMemory, open_local
+from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Scope
+from ai_memory_mcp.remote import open_memory
 
 
 @contextmanager
-def opened() -> Iterator[LocalMemory]:
-    """Open the memory for one command."""
-    memory = open_local()
+def opened() -> Iterator[Memory]:
+    """Open the memory for one command: this machine's, or that of the server it is a client of."""
+    memory = open_memory()
     try:
         yield memory
     finally:

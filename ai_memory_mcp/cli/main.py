@@ -174,7 +174,13 @@ def _server_url(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--server-url",
         metavar="URL",
-        help="agents are to reach the MCP server there instead of starting one; 'local' takes that back",
+        help="this machine is a client of the server there: its hooks deliver to it, the MCP server that agents start"
+        " asks it; 'local' takes that back. A token in AI_MEMORY_TOKEN is kept in AI_MEMORY_HOME/token",
+    )
+    command.add_argument(
+        "--http",
+        action="store_true",
+        help="with --server-url: agents ask that server themselves, with the token that they find in AI_MEMORY_TOKEN",
     )
 
 
@@ -244,6 +250,29 @@ def _import_commands(add_parser: AddParser) -> None:
     markdown.add_argument("--dry-run", action="store_true", help="only tell what would come")
 
 
+def _server_commands(add: Add) -> None:
+    http = add("serve-http", "run:serve_http", "serve this memory to other machines and to agents over HTTP")
+    http.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine only)")
+    http.add_argument("--port", type=_between(0, 65535), default=49374, help="default: 49374; 0 takes a free one")
+    http.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the server is asked, like that of a proxy (may be repeated)",
+    )
+    http.add_argument("--token-file", metavar="FILE", help="the token in this file opens the server too")
+    token = add("token", "token:token", "make, list and revoke the tokens that open the server")
+    token.add_argument(
+        "action",
+        choices=("create", "list", "revoke"),
+        help="create shows the token, once; revoke ends it",
+    )
+    token.add_argument("name", nargs="?", help="create, revoke: what it is called, like the machine that gets it")
+    token.add_argument("--read-only", action="store_true", help="create: it may only look")
+    token.add_argument("--workspace", action="append", default=[], help="create: only this workspace (may be repeated)")
+
+
 def _run_commands(add: Add, add_scoped: Add) -> None:
     serve = add("serve", "run:serve", "run the MCP server on standard input and output")
     serve.add_argument("--agent", help="the agent that starts it")
@@ -253,6 +282,7 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
         default="dotted",
         help="underscore: memory_search for memory.search, for agents that take no dots",
     )
+    _server_commands(add)
     emit = add("emit", "run:emit", "store one event of an agent's hook (its JSON on standard input)")
     emit.add_argument("--agent", help="the agent, e.g. claude-code")
     emit.add_argument("--event", help="its name for the event, e.g. SessionStart")

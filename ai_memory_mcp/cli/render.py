@@ -25,6 +25,7 @@ from ai_memory_mcp.model import (
     Session,
     Status,
 )
+from ai_memory_mcp.tokens import Token
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -203,6 +204,15 @@ def handoffs(found: Sequence[Handoff], *, brief: bool = False) -> None:
         out()
     if not found:
         out("no handoff is waiting" if not brief else "no handoffs yet")
+
+
+def tokens(found: Sequence[Token]) -> None:
+    """Print what opens the server."""
+    for one in found:
+        may = f"{'reads' if one.read_only else 'reads and writes'} {', '.join(one.workspaces) or 'every workspace'}"
+        out(f"{styled(one.name, 'bold')}  {may}, made {ago(one.created)}")
+    if not found:
+        out("There are no tokens: the server answers on this machine only, and anybody on it.")
 
 
 def projects(found: Sequence[Project]) -> None:

@@ -8,6 +8,10 @@ import sys
 
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
+from ai_memory_mcp.config import environment, home_folder
+from ai_memory_mcp.model import IngestReport
+from ai_memory_mcp.remote import RemoteMemory
+from ai_memory_mcp.spool import Spool
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -15,6 +19,13 @@ def serve(args: argparse.Namespace) -> int:
     from ai_memory_mcp.server.stdio import serve_main
 
     return serve_main(["--tool-names", args.tool_names, *(["--agent", args.agent] if args.agent else [])])
+
+
+def serve_http(args: argparse.Namespace) -> int:
+    """Serve this memory to other machines."""
+    from ai_memory_mcp.server.http import serve_http as run
+
+    return run(args.host, args.port, hosts=args.allow_host, token_file=args.token_file or "")
 
 
 def emit(args: argparse.Namespace) -> int:
@@ -27,11 +38,15 @@ def emit(args: argparse.Namespace) -> int:
 
 def ingest(args: argparse.Namespace) -> int:
     """Take in what waits in the spool."""
+    home = home_folder(environment())
+    if args.retry:
+        Spool(home).retry()
     with opened() as memory:
-        if args.retry:
-            memory.res.spool.retry()
-        report = memory.ingest()
-        home = memory.res.home
+        if args.quiet and isinstance(memory, RemoteMemory):
+            report = IngestReport()
+            memory.tick(RemoteMemory.WAIT)  # when the server is away, nobody is there to hear it
+        else:
+            report = memory.ingest()
     if args.quiet:  # the worker, for whose end nobody waits
         from ai_memory_mcp.agents.launcher import mend_launcher
 
@@ -39,8 +54,9 @@ def ingest(args: argparse.Namespace) -> int:
     if args.json:
         render.as_json(report)
     elif not args.quiet:
+        delivered = f"{report.delivered} events delivered; " if report.delivered else ""
         render.out(
-            f"{report.ingested} observations, {report.duplicates} duplicates, {report.filtered} filtered,"
+            f"{delivered}{report.ingested} observations, {report.duplicates} duplicates, {report.filtered} filtered,"
             f" {report.set_aside} set aside; {report.sessions_closed} sessions closed"
         )
     return 0

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ai_memory_mcp.agents import bundle, changes, install, trust
 from ai_memory_mcp.agents.changes import Applied, Plan
@@ -22,7 +21,7 @@ from ai_memory_mcp.agents.refresh import refresh_plan
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
 from ai_memory_mcp.agents.support import markdown, support
 from ai_memory_mcp.agents.wiring import LOCAL, Launch, Part
-from ai_memory_mcp.cli import render
+from ai_memory_mcp.cli import client, render
 from ai_memory_mcp.config import environment, home_folder, user_home
 from ai_memory_mcp.errors import AiMemoryError, InputError, InstallError
 from ai_memory_mcp.files import private_dir, write_atomic
@@ -41,11 +40,9 @@ class Machine:
         return install.detect(list(all_specs().values()), self.target, shutil.which)
 
 
-def this_machine(*, project_scope: bool = False, url: str | None = None) -> Machine:
-    """Return where settings lie, what agents are to run, and whose settings are meant.
-
-    Raises InputError for a `url` that cannot be the address of a server.
-    """
+def this_machine(*, project_scope: bool = False, url: str = "") -> Machine:
+    """Return where settings lie, what agents are to run (or the address that they are to ask), and whose settings are
+    meant. Raises InputError."""
     env = environment()
     home = home_folder(env)
     if not user_home(env):
@@ -54,7 +51,7 @@ def this_machine(*, project_scope: bool = False, url: str | None = None) -> Mach
     command, args = server_command(sys.executable)
     told = {"AI_MEMORY_HOME": str(home)} if env.get("AI_MEMORY_HOME") else {}
     runner, emit = launcher_command(home)
-    launch = Launch(command, args, emit, told, runner, server_address(url or ""))
+    launch = Launch(command, args, emit, told, runner, url)
     return Machine(home, Target(Path(user_home(env)), env, project), launch)
 
 
@@ -71,29 +68,45 @@ def program(python: str) -> list[str]:
     return [str(script)] if script.exists() else [python, "-I", "-m", "ai_memory_mcp"]
 
 
-def server_address(told: str) -> str:
-    """Return the address of the MCP endpoint of a server, `local` and '' as they are. Raises InputError."""
-    if told in ("", LOCAL):
-        return told
-    parts = urlsplit(told)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"'{told}' is no address of a server; give it like http://homelab:49374, or 'local'")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError("the address must hold no user, token or query; agents read the token from AI_MEMORY_TOKEN")
-    path = parts.path.rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path if path.endswith('/mcp') else path + '/mcp'}"
-
-
 def setup(args: argparse.Namespace) -> int:
     """Wire every agent found, or with --refresh bring up to date what is wired: show, ask, apply."""
-    machine = this_machine(project_scope=args.project, url=args.server_url)
+    url = client.server_address(args.server_url or "")
+    machine = this_machine(project_scope=args.project, url=_entry_url(args, url))
     if args.refresh:
         return _refresh(args, machine)
     specs = _wanted(args, machine)
     if not specs:
         raise InputError("no agent was found here; install one first, or name it: setup --agent claude-code")
     plan = install.plan(specs, machine.target, machine.launch, machine.memory_home)
+    _plan_client(plan, machine, url)
     return _set_up(args, machine, specs, plan)
+
+
+def _entry_url(args: argparse.Namespace, url: str) -> str:
+    """Return the address that agents are given: none but on request, for they start our server, which asks that one."""
+    if args.http and url in ("", LOCAL):
+        raise InputError("--http needs the address of a server: --server-url http://homelab:49374")
+    return f"{url}/mcp" if args.http else LOCAL if url else ""
+
+
+def _plan_client(plan: Plan, machine: Machine, url: str) -> None:
+    """Plan also what makes this machine a client of a server, or of none any more."""
+    if not url:
+        return
+    try:
+        change = client.config_change(machine.memory_home, url)
+    except InstallError as error:
+        plan.errors.append(error)
+        return
+    if change:
+        plan.changes.append(change)
+
+
+def _keep_token(args: argparse.Namespace, machine: Machine) -> None:
+    if getattr(args, "server_url", None) not in (None, LOCAL):
+        told = client.keep_token(machine.memory_home, environment())
+        if told:
+            _say(args, told)
 
 
 def _refresh(args: argparse.Namespace, machine: Machine) -> int:
@@ -136,10 +149,11 @@ def install_hooks(args: argparse.Namespace) -> int:
 
 
 def _install_part(args: argparse.Namespace, part: Part) -> int:
-    url = args.server_url if part == "mcp" else None
-    machine = this_machine(project_scope=args.project, url=url)
+    url = client.server_address(args.server_url or "") if part == "mcp" else ""
+    machine = this_machine(project_scope=args.project, url=_entry_url(args, url) if part == "mcp" else "")
     specs = [find_spec(name) for name in args.agent]
     plan = install.plan(specs, machine.target, machine.launch, machine.memory_home, parts=(part,))
+    _plan_client(plan, machine, url)
     args.yes, args.dry_run = args.apply, not args.apply
     done = _carry_out(args, plan, machine, wiring=True)
     if args.json:
@@ -236,6 +250,7 @@ def _carry_out(args: argparse.Namespace, plan: Plan, machine: Machine, *, wiring
     private_dir(machine.memory_home)
     if wiring:
         write_launcher(machine.memory_home, sys.executable)
+        _keep_token(args, machine)
     done = changes.apply(plan, machine.memory_home, datetime.now(timezone.utc))
     for error in done.errors:
         render.warn(f"ai-memory-mcp: {error}")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ai_memory_mcp.local import LocalMemory
     from ai_memory_mcp.memory import Memory
+    from ai_memory_mcp.remote import RemoteMemory
     from ai_memory_mcp.server.caller import Caller
     from ai_memory_mcp.server.tools import Tools
 
@@ -141,7 +142,7 @@ def run_stdio(
 
 
 def serve_main(argv: list[str]) -> int:
-    """Run `ai-memory-mcp serve` on this machine's memory. Returns 2 for a wrong usage."""
+    """Run `ai-memory-mcp serve`, on this machine's memory or as a bridge to its server. Returns 2 for a wrong usage."""
     if "-h" in argv or "--help" in argv:
         sys.stdout.write(USAGE)
         return 0
@@ -151,33 +152,33 @@ def serve_main(argv: list[str]) -> int:
         sys.stderr.write(USAGE)
         return 2
     return run_stdio(
-        _open_local,
+        _open_memory,
         env=os.environ,
         agent=options.get("--agent", ""),
         on_exit=_note_end,
-        tick=_LocalTick().run,
+        tick=_Tick().run,
         waiting_hint=_waiting,
         tool_names=names,
     )
 
 
-def _open_local() -> Memory:
-    from ai_memory_mcp.local import open_local
+def _open_memory() -> Memory:
+    from ai_memory_mcp.remote import open_memory
 
-    return open_local()
+    return open_memory()
 
 
-class _LocalTick:
-    """Ingests what the hooks spooled meanwhile, by a memory of its own: it has a thread of its own."""
+class _Tick:
+    """Takes in, or gives the server, what the hooks spooled meanwhile: by a memory of its own, in its own thread."""
 
     def __init__(self) -> None:
-        self._memory: LocalMemory | None = None
+        self._memory: LocalMemory | RemoteMemory | None = None
 
     def run(self) -> None:
         if self._memory is None:
-            from ai_memory_mcp.local import open_local
+            from ai_memory_mcp.remote import open_memory
 
-            self._memory = open_local()
+            self._memory = open_memory()
         self._memory.tick()
 
 

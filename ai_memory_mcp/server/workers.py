@@ -1,0 +1,93 @@
+"""The threads that do the server's work: a memory of its own in each, and one that takes in what was delivered.
+
+Requests wait for a thread in their order; how many may wait is the guard's business. Events are stored by threads of
+their own, so that a slow search keeps no machine from delivering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from ai_memory_mcp.local import READ_WAIT, LocalMemory
+
+T = TypeVar("T")
+ASKING = 4  # threads
+STORING = 2
+TICK = 5.0  # seconds between looks at the spool: agents on this machine write into it as well
+GATHER = 0.5  # seconds in which more may come: taking in many events costs little more than taking in one
+AGAIN = 0.2  # seconds after which what is left is taken in
+
+_log = logging.getLogger(__name__)
+
+
+class Workers:
+    """The threads of one server. `open_memory` makes a memory; each is used by one thread."""
+
+    def __init__(self, open_memory: Callable[[], LocalMemory]) -> None:
+        self._open = open_memory
+        self._asking = ThreadPoolExecutor(ASKING, thread_name_prefix="ask")
+        self._storing = ThreadPoolExecutor(STORING, thread_name_prefix="store")
+        self._own = threading.local()
+        self._wake = threading.Event()
+        self._ending = False
+        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin to take in what waits."""
+        self._upkeep.start()
+
+    async def ask(self, work: Callable[[LocalMemory], T], *, fresh: bool = False) -> T:
+        """Run work on a memory in one of the threads for questions.
+
+        A `fresh` answer knows of all that was stored before. Others do not wait for what is just being taken in, or
+        one machine that delivers a lot would keep all others waiting.
+        """
+
+        def run() -> T:
+            memory = self._memory()
+            memory.read_wait = READ_WAIT if fresh else None
+            return work(memory)
+
+        return await asyncio.get_running_loop().run_in_executor(self._asking, run)
+
+    async def store(self, work: Callable[[LocalMemory], T]) -> T:
+        """Run work in one of the threads for events, and have what it stored taken in soon."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._storing, lambda: work(self._memory()))
+        finally:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """End all threads once they have done what they are at."""
+        self._ending = True
+        self._wake.set()
+        self._storing.shutdown()
+        self._asking.shutdown()
+        if self._upkeep.is_alive():
+            self._upkeep.join()
+
+    def _memory(self) -> LocalMemory:
+        if not hasattr(self._own, "memory"):
+            self._own.memory = self._open()
+        memory: LocalMemory = self._own.memory
+        return memory
+
+    def _keep_up(self) -> None:
+        memory = self._open()
+        left = 0
+        while not self._ending:
+            self._wake.wait(AGAIN if left else TICK)
+            time.sleep(GATHER)
+            self._wake.clear()
+            try:
+                memory.tick()
+                left = memory.res.spool.pending()
+            except Exception:  # the next round may succeed; what was delivered is safe in the spool
+                _log.exception("taking in what waits failed")
+        memory.close()
