@@ -16,7 +16,8 @@ _agent: "list[int]" = []
 
 
 def agent_pid() -> int:
-    """Return the process that runs this hook, past the shells that it may use to do so; 0 where it cannot be told.
+    """Return the process that runs this hook, past the shells that it may use to do so; 0 where it cannot be told,
+    1 (or what stands for it) where the agent has died before its hook.
 
     Asked once: a stream outlives its agent by what it has still to store. On Windows it cannot: the parent is the
     PowerShell of this one hook, whose number is another process's soon.
@@ -32,6 +33,8 @@ def _find_agent() -> int:
     pid = os.getppid()
     for _ in range(4):
         name, rest = _stat(pid)
+        if name == b"systemd":  # a user's own takes orphans over as the first process does
+            return 1
         if name not in SHELLS or len(rest) < 2 or int(rest[1]) <= 1:
             break
         pid = int(rest[1])

@@ -39,9 +39,13 @@ def session_id(agent: str, native_id: str, project_id: str) -> str:
 
 
 def fold(row: SessionRow, observation: Observation) -> SessionRow:
-    """Return the session after one more observation. A prompt or a tool use reopens a closed one."""
+    """Return the session after one more observation. A prompt or a tool use reopens a closed one.
+
+    Not a tool use from another process: that is a hook which has outlived its agent, and tells who took it over.
+    """
     real = is_real_prompt(observation)
-    work = observation.kind in _WORK and not observation.subagent
+    stray = row.over and observation.kind in _WORK and observation.pid != 0
+    work = observation.kind in _WORK and not observation.subagent and not stray
     changes: dict[str, object] = {
         "observations": row.observations + 1,
         "last": max(row.last, observation.at),
@@ -55,7 +59,7 @@ def fold(row: SessionRow, observation: Observation) -> SessionRow:
         changes["tools"] = row.tools + 1
     if real or work or observation.kind == "session-start":
         changes |= {"state": "open", "ended": None, "end_seen": False}
-    if observation.pid:
+    if observation.pid > 1 and not stray:
         changes["pid"] = observation.pid
     if observation.kind == "session-start" and observation.detail != "compact":
         changes["begun"] = observation.at

@@ -117,10 +117,14 @@ class Run:
     complained: str = ""
 
     def complaints(self) -> set[str]:
-        """Return what the client found wrong with settings, hooks, plugins or servers, without numbers and places."""
+        """Return what the client found wrong with settings, hooks, plugins or servers, without numbers and places.
+
+        Not what OpenClaw says of its own memory: that is a matter of luck.
+        """
         bad = re.compile(r"invalid|error|fail|warn|unknown|unrecogni[sz]ed|not valid|refus|ignor", re.I)
         about = re.compile(r"hook|mcp|plugin|extension|setting|config|memory", re.I)
         lines = (line for line in self.complained.splitlines() if bad.search(line) and about.search(line))
+        lines = (line for line in lines if not line.startswith("[memory]"))
         return {re.sub(r"/\S+|[0-9a-f-]{6,}|\d+", "…", line) for line in lines}
 
     def told(self, words: str) -> bool:

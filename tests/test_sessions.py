@@ -193,6 +193,35 @@ def test_a_resumed_session_is_known_by_its_new_process(home: Path, memory: Local
     assert session(memory, work, "one").pid == LIVE
 
 
+@pytest.mark.parametrize("ingested", [True, False], ids=["closed already", "ended in the same breath"])
+def test_a_hook_that_outlives_its_killed_agent_does_not_reopen_the_session(
+    home: Path, memory: LocalMemory, work: Path, ingested: bool
+) -> None:
+    player = Player(home, work, "one", pid=DEAD).start().works().send("agent-gone")
+    if ingested:
+        memory.ingest()
+    player.pid = 1  # whoever took the hook over
+    player.runs("make", "ok")
+    memory.ingest()
+
+    assert states(memory, work) == {"one": "closed"}
+    assert session(memory, work, "one").pid == DEAD
+    assert "make" in memory.read(scope(work), "one").text
+    memory.reindex()
+    assert states(memory, work) == {"one": "closed"}
+
+
+def test_a_hook_that_outlives_its_agent_does_not_stand_for_it(home: Path, memory: LocalMemory, work: Path) -> None:
+    player = Player(home, work, "one", pid=DEAD, ago=60).start().works()
+    player.pid = 1
+    player.runs("make", "ok")
+    memory.ingest()
+    Player(home, work, "two", pid=LIVE, ago=5).start()
+    memory.ingest()
+
+    assert states(memory, work) == {"one": "closed", "two": "open"}
+
+
 def test_a_session_that_only_looked_around_leaves_no_handoff(home: Path, memory: LocalMemory, work: Path) -> None:
     Player(home, work, "one").start().works().ends()
     Player(home, work, "two", ago=100).start().runs("ls").ends()
