@@ -27,6 +27,10 @@ class TooLarge(ServerError):
     """The server, or a proxy before it, takes no request of this size."""
 
 
+class Overloaded(ServerError):
+    """The server has too much to do for this request."""
+
+
 class BrokenOff(ServerError):
     """The connection ended, or no answer came: the server may have done what was asked."""
 
@@ -100,6 +104,8 @@ class Link:
             kind, message = None, ""
         if status == 401:
             return AccessError(f"the server {self.url} wants a token: {message or 'set AI_MEMORY_TOKEN'}")
+        if status == 429:
+            return Overloaded(message or f"the server {self.url} has too much to do; try again")
         if status == 413:
             return TooLarge(message or f"the server {self.url} takes no request of this size")
         if status in (301, 302, 307, 308):

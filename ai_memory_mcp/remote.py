@@ -187,10 +187,12 @@ class RemoteMemory:
     def _fresh(self) -> None:
         """Deliver what was spooled before a question, so that its answer knows of it."""
         if self._spool.pending():
+            from ai_memory_mcp.link import Overloaded
+
             try:
                 self._deliver(wait=self.WAIT, most=EVENTS)
-            except (AccessError, StorageError):  # a token that only reads, a delivery at work: no reason not to answer
-                return
+            except (AccessError, Overloaded, StorageError):
+                return  # a token that only reads, a delivery at work: no reason not to answer
 
     def _deliver(self, *, wait: float, most: int | None = None) -> Delivery:
         from ai_memory_mcp.deliver import Client, deliver

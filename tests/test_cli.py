@@ -398,6 +398,26 @@ def test_setup_makes_this_machine_a_client_and_its_servers_bridges(place, ask, m
     assert (memory / "config.toml").read_text().startswith("# mine\n")
 
 
+def test_setup_asks_for_the_token_where_somebody_can_answer(place, monkeypatch):
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR", raising=False)
+    monkeypatch.delenv("AI_MEMORY_TOKEN", raising=False)
+    kept = Path(os.environ["AI_MEMORY_HOME"]) / "token"
+    words = ["setup", "--agent", "claude-code", "--yes", "--server-url", "http://homelab:1"]
+    spawn = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]))"  # with a terminal of its own
+    command = [sys.executable, "-c", spawn, sys.executable, "-m", "ai_memory_mcp", *words]
+    for answer, expected in ((b"\n", False), (b"aimem_asked\n", True), (b"", True)):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            said = b""
+            while (some := os.read(process.stdout.fileno(), 4096)) and b"Token for the server" not in said + some:
+                said += some
+            assert bool(some) == bool(answer)
+            said += process.communicate(answer, timeout=30)[0]
+        assert process.returncode == 0, said
+        assert b"aimem_asked" not in said
+        assert kept.exists() == expected
+    assert kept.read_text() == "aimem_asked\n"  # one that is kept is not asked for again
+
+
 def test_setup_gives_agents_the_address_where_asked(place, ask):
     ask("setup", "--agent", "claude-code", "--yes", "--server-url", "https://homelab:49374/", "--http")
     assert entry_of(place)["url"] == "https://homelab:49374/mcp"

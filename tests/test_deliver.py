@@ -24,6 +24,7 @@ from ai_memory_mcp.errors import AccessError, ConfigError, InputError, ServerErr
 from ai_memory_mcp.link import Link, server_parts
 from ai_memory_mcp.model import Draft, Query, Scope
 from ai_memory_mcp.remote import RemoteMemory
+from ai_memory_mcp.server import hook as hook_of_server
 
 REMOTE = "git@example.com:zoo/okapi.git"
 
@@ -244,6 +245,19 @@ def test_while_the_server_is_away_nothing_is_lost_and_hooks_do_not_wait_for_it(t
     assert waiting(machine.home) == before
     assert away_since(machine.home)
     assert paused(machine.home, now=time.time())
+
+
+def test_a_server_that_takes_no_events_just_now_is_asked_all_the_same(
+    server: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook_of_server, "MOST_WAITING", -1)
+    home = tmp_path / "a" / "memory"
+    Player(home, repository(home.parent / "okapi"), "one").start()
+
+    assert remote(url, home).projects() == ()
+    assert len(waiting(home)) == 1
+    with pytest.raises(ServerError, match="too much to do"):
+        deliver(client(home, url), now=time.time(), wait=1.0)
 
 
 def test_pauses_grow_and_end_with_the_first_success(home: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ai_memory_mcp.agents import tomledit
@@ -46,18 +46,20 @@ def config_change(home: Path, url: str) -> Change | None:
     return Change(path, before, after.encode("utf-8"), (summary,), mode=0o600)
 
 
-def keep_token(home: Path, env: Mapping[str, str]) -> str:
-    """Keep the token of the environment in a file of ours, for whoever is started without it; says what was done.
+def keep_token(home: Path, env: Mapping[str, str], ask: Callable[[], str]) -> str:
+    """Keep the token in a file of ours, for whoever is started without a variable for it; says what was done.
 
-    Agents give hooks and servers no more variables than they like, and their settings are no place for a token.
+    It is that of the environment, or what is answered when it is asked for (none is kept yet). Agents give hooks and
+    servers no more variables than they like, and their settings are no place for a token.
     """
     path = home / "token"
-    secret = env.get(TOKEN, "").strip()
+    told = env.get(TOKEN, "").strip()
+    secret = told or ("" if path.exists() else ask().strip())
     if not secret:
         return "" if path.exists() else f"If the server wants a token, put it into {path} (chmod 600)."
     private_dir(home)
     write_atomic(path, secret.encode() + b"\n", durable=True)
-    return f"The token of {TOKEN} is kept in {path}."
+    return f"The token is kept in {path}."
 
 
 def _wanted(table: Mapping[str, object], url: str) -> dict[str, object]:

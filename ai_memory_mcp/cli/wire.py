@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import shutil
 import sys
@@ -104,9 +105,16 @@ def _plan_client(plan: Plan, machine: Machine, url: str) -> None:
 
 def _keep_token(args: argparse.Namespace, machine: Machine) -> None:
     if getattr(args, "server_url", None) not in (None, LOCAL):
-        told = client.keep_token(machine.memory_home, environment())
+        told = client.keep_token(machine.memory_home, environment(), lambda: "" if args.json else _asked_token())
         if told:
             _say(args, told)
+
+
+def _asked_token() -> str:
+    """Ask for a token on the terminal, unseen; '' where there is none."""
+    if not sys.stdin.isatty():
+        return ""
+    return getpass.getpass("Token for the server (none: just Enter): ")
 
 
 def _refresh(args: argparse.Namespace, machine: Machine) -> int:
