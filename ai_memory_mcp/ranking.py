@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from typing import get_args
 
 from ai_memory_mcp.model import EventKind, PageKind
-from ai_memory_mcp.terms import ASKING_WORDS, CJK_RUN, terms, words
+from ai_memory_mcp.terms import ASKING_WORDS, CJK_RUN, pairs, terms, words
 
 _FILTER = re.compile(r"(?:^|(?<=\s))(kind|agent|before|after|path):(\"[^\"]+\"|\S+)")
 _PHRASE = re.compile(r'(?:^|(?<=\s))"([^"]+)"(?=[\s.,;:?!]|$)')  # not the quotes of pasted code: {"key": 1}
@@ -31,7 +31,7 @@ _DAY = re.compile(
 OBSERVATIONS = ("observation", "observations")  # how a question asks for observations of any kind
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 PAGE_KINDS: tuple[str, ...] = get_args(PageKind)
-MAX_TERMS = 40  # of a question: what is longer is a pasted text, whose first words say enough
+MAX_TERMS = 40  # of a question or a phrase: what is longer is a pasted text, whose first words say enough
 NEAR_IN_QUESTION = 3  # words of a question so near each other are looked for near each other
 
 
@@ -103,7 +103,7 @@ def take_apart(text: str) -> Question:
 
     rest = _FILTER.sub(take, text)
     quoted = _PHRASE.findall(rest)
-    phrases = dict.fromkeys(tuple(found) for one in quoted if (found := _stars(terms(one))))
+    phrases = dict.fromkeys(tuple(found[:MAX_TERMS]) for one in quoted if (found := _stars(terms(one))))
     asked = _asked(rest)
     named = _time_named(rest)
     return Question(
@@ -126,16 +126,22 @@ def take_apart(text: str) -> Question:
 
 
 def match_expression(
-    required: Sequence[Sequence[str]], term: str, columns: str, scopes: Sequence[Sequence[str]]
+    required: Sequence[Sequence[str]],
+    term: str,
+    columns: str,
+    scopes: Sequence[Sequence[str]],
+    barred: Sequence[str] = (),
 ) -> str:
     """Return an FTS5 MATCH expression for one term ('' for none) and the required phrases, in columns like `{title}`.
 
-    Every word is quoted, so nothing typed can be syntax. `scopes` are groups of scope tokens: one of each group.
+    Every word is quoted, so nothing typed can be syntax. `scopes` are groups of scope tokens: one of each group;
+    none of `barred`.
     """
     wanted = [" + ".join(_quoted(one) for one in phrase) for phrase in required]
     wanted += [_quoted(term)] if term else []
     within = [f"scope : ({' OR '.join(_quoted(token) for token in group)})" for group in scopes]
-    return " AND ".join([f"{columns} : ({' AND '.join(wanted)})", *within])
+    besides = f" NOT scope : ({' OR '.join(_quoted(token) for token in barred)})" if barred else ""
+    return " AND ".join([f"{columns} : ({' AND '.join(wanted)})", *within]) + besides
 
 
 def scope_token(letter: str, name: str) -> str:
@@ -183,13 +189,19 @@ def clip(text: str, budget: int) -> str:
 
 def _spots(text: str, wanted: Sequence[str]) -> list[tuple[int, str]]:
     """Return where (stems of) the words stand in a text, the first 200."""
-    stems = sorted({word.rstrip("*")[: max(4, len(word) - 3)] for word in wanted}, key=len, reverse=True)
+    stems = sorted({stem for word in wanted for stem in _stems(word)}, key=len, reverse=True)
     if not stems:
         return []
     pattern = "|".join(
         re.escape(stem) if len(stem) > 3 or CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in stems
     )
     return [(found.start(), found.group()) for found in islice(re.finditer(pattern, text.lower()), 200)]
+
+
+def _stems(word: str) -> list[str]:
+    """Return what of a word stands in its other forms too: its beginning; of a run of CJK its pairs."""
+    found = [pair for run in CJK_RUN.findall(word) for pair in pairs(run)]
+    return found + [part[: max(4, len(part) - 3)] for part in CJK_RUN.split(word) if part]
 
 
 def _asked(text: str) -> list[str]:
@@ -225,15 +237,13 @@ def _time_named(text: str) -> tuple[datetime, datetime] | None:
         return None
     year, month, day, month2, day2, year2, day3, month3, year3, month4, year4 = found.groups()
     name = month2 or month3 or month4
-    number = int(month) if month else next(n for n, one in enumerate(_MONTHS, 1) if one.startswith(name.lower()))
+    number = int(month) if month else next(n for n, one in enumerate(_MONTHS, 1) if one.startswith(name.casefold()))
     the_day = day or day2 or day3
     try:
         first = datetime(int(year or year2 or year3 or year4), number, int(the_day or 1), tzinfo=timezone.utc)
-    except ValueError:
+        return first, first + timedelta(days=1) if the_day else (first + timedelta(days=32)).replace(day=1)
+    except (ValueError, OverflowError):  # no such day; the last day that there is
         return None
-    if the_day:
-        return first, first + timedelta(days=1)
-    return first, (first + timedelta(days=32)).replace(day=1)
 
 
 def _date(value: str) -> datetime | None:

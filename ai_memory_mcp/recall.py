@@ -66,6 +66,7 @@ def answer(
             hint = "nothing has the quoted words together; these hits have some of them" if hits else hint
     if not hits:
         hint = _hint(look, question, query)
+    hint = clip(hint, query.max_tokens // 3)
     names = sorted({project.name for project in projects})
     where = ", ".join(names) if 0 < len(names) <= NAMED else f"{len(names)} projects" if names else "no project"
     looked = f"{' and '.join(look.searched) or 'pages'} of {where}" if names else "an empty memory"

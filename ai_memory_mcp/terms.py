@@ -75,7 +75,8 @@ def terms(text: str) -> list[str]:
     found: list[str] = []
     known = _KNOWN
     for word in _WORD.findall(_plain(text)):
-        found += known.get(word) or _learn(word)
+        made = known.get(word)
+        found += _learn(word) if made is None else made
     return found
 
 
@@ -122,7 +123,9 @@ def _plain(text: str) -> str:
 def _learn(word: str) -> tuple[str, ...]:
     if len(_KNOWN) >= _MOST_KNOWN:
         _KNOWN.clear()
-    made = _KNOWN[word] = tuple(term for term in _of_word(word) if term not in STOP_WORDS)
+    made = tuple(term for term in _of_word(word) if term not in STOP_WORDS)
+    if len(word) <= LONG and (word.isascii() or not CJK_RUN.search(word)):  # those come once, and are big
+        _KNOWN[word] = made
     return made
 
 

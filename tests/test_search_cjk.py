@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from found import Case, fill, misses, questions
 from library import Library
@@ -261,3 +263,11 @@ def test_each_language_and_mixture_works(answers: tuple[dict[str, int], dict[str
     asked, missed = answers
 
     assert len(missed.get(kind, ())) <= 0.1 * asked[kind], "\n".join(missed[kind])
+
+
+def test_the_snippet_of_a_cjk_page_is_where_the_words_of_a_longer_question_stand(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    weather = "今天天气很好，我们去公园散步。\n\n" * 60
+    library.page("项目笔记", f"{weather}数据库连接池的大小是二十，由小王决定。\n\n{weather}")
+
+    assert "连接池的大小是二十" in library.ask("数据库连接池在哪里设置大小").hits[0].snippet

@@ -17,7 +17,7 @@ from ai_memory_mcp.config import SEARCH_PARTS
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.search import slips_between
 from ai_memory_mcp.model import Hit, Scope
-from ai_memory_mcp.ranking import tokens
+from ai_memory_mcp.ranking import MAX_TERMS, take_apart, tokens
 from ai_memory_mcp.server import render
 
 KINDS = ("note", "decision", "gotcha", "rule")
@@ -233,6 +233,103 @@ def test_neither_limit_nor_budget_is_exceeded(
     assert tokens(render.answer(found)) <= budget
 
 
+@pytest.mark.parametrize("more", [0, 3])
+def test_an_answer_without_hits_keeps_to_the_budget_too(library: Library, more: int) -> None:
+    for _ in range(3):
+        library.page("数据库连接池的大小是二十" * 6, "数据库")
+    words = "certificate gateway connection database kubernetes elephant migration scheduler".split()
+    for word in words:
+        library.page(word, f"{word} of the shop")
+    library.page("Slips", "x")
+    asked = " ".join(word[:4] + word[5:] for word in words) + " 数据库" + " agent:nobody" * (not more)
+
+    found = library.ask(asked, max_tokens=100)
+    assert tokens(render.answer(found)) <= 100
+    assert bool(found.hits) == bool(more)
+    assert found.hint
+
+
+# --- what is odd
+
+
+@pytest.mark.parametrize(
+    "named", ["9999-12-31", "December 9999", "9999-12", "\u017fep 2020", "0000-00-00", "31 June 2026"]
+)
+def test_days_that_no_calendar_has_are_words(library: Library, named: str) -> None:
+    library.page("Gateway", "The gateway retries.")
+
+    assert library.titles(f"{named} gateway") == ["Gateway"]
+
+
+def test_a_long_quoted_text_must_stand_together_by_its_beginning(library: Library) -> None:
+    words = [f"w{'abcdefghij'[n // 10 % 10]}{'abcdefghij'[n % 10]}" for n in range(100)]
+    library.page("Whole", " ".join(words))
+    library.page("Shuffled", " ".join(reversed(words)))
+
+    assert library.titles(f'"{" ".join(words)}"') == ["Whole"]
+    assert max(len(phrase) for phrase in take_apart(f'"{" ".join(words)}"').phrases) == MAX_TERMS
+
+
+def test_more_projects_than_sqlite_takes_arguments_can_be_asked(library: Library) -> None:
+    library.page("Ours", "alpha gateway")
+    library.seen("alpha seen")
+    many = [f"p{n}" for n in range(300_000)]
+    with library.memory.res.index.read() as db:
+        for ids, found in ((many, 0), ([*many, library.projects["one"].id], 1)):
+            assert len(search.pages(db, take_apart("alpha"), ids, [], 8).matches) == found
+            assert len(search.observations(db, take_apart("alpha"), ids, [], 8).matches) == found
+            assert len(search.respell(db, {"gatewai": "gatewya"}, ids)) == found
+
+
+def test_an_agent_without_letters_is_nobody(library: Library) -> None:
+    library.page("Gateway", "gateway", agent="")
+
+    assert library.titles("gateway agent:!!!") == []
+
+
+# --- what stands in the way of others
+
+
+def test_a_long_page_does_not_take_the_places_of_all_others(library: Library) -> None:
+    for n in range(4):
+        library.page(f"Short {n}", "the gateway retries")
+    library.page(
+        "Gateway log", "\n\n".join("gateway said things of the day. " * 100 for _ in range(search.PASSAGES + 5))
+    )
+
+    assert set(library.titles("gateway")) == {"Gateway log", "Short 0", "Short 1", "Short 2", "Short 3"}
+
+
+def test_front_pages_of_many_projects_do_not_take_the_places_of_what_is_told(library: Library) -> None:
+    for n in range(search.PASSAGES + 5):
+        library.page(f"Project memory {n}", "project memory", kind=("project", "lint")[n % 2])
+    library.page("Note", "the project keeps its memory in a folder, with other words beside")
+
+    assert library.titles("project memory") == ["Note"]
+    assert "Note" not in library.titles("project memory kind:lint")
+
+
+def test_quoted_stop_words_are_looked_for_in_every_passage_of_a_page(library: Library) -> None:
+    like = "the gateway is death, gateway death gateway death. " * 60
+    library.page(
+        "Long", "\n\n".join([like, like, "Once there was a gateway of death. " + "Some filling. " * 200, like])
+    )
+
+    found = library.ask('"gateway of death"')
+    assert "a gateway of death" in found.hits[0].snippet
+    assert not found.hint
+
+
+def test_quoted_stop_words_are_looked_for_below_what_only_looks_like_them(library: Library) -> None:
+    library.seen("This is the gateway of death of old times, and more, and other things", session="old")
+    for n in range(40):
+        library.seen(f"gateway death gateway death {n}", session=f"s{n}")
+
+    found = library.ask('"gateway of death"')
+    assert [hit.session for hit in found.hits] == ["old-one"]
+    assert not found.hint
+
+
 # --- long pages
 
 
@@ -350,6 +447,16 @@ def test_each_part_of_the_ranking_matters(library: Library, part: str) -> None:
 
 def _first(library: Library, asked: str, how: dict[str, Any]) -> str:
     return next((title for title in library.titles(asked, **how) if title != "Best certificate"), "")
+
+
+def test_a_speaker_is_known_also_below_a_title(library: Library) -> None:
+    library.seen("Ann: the certificate is bought, with Bob", session="a", title="A chat of today")
+    library.seen("Bob: the certificate is bought, with Ann", session="b", title="A chat of today")
+
+    asked = "what did Ann say of the certificate"
+    best = library.without(*(part for part in SEARCH_PARTS if part != "speaker")).ask(asked, kinds=("observation",))
+    assert best.hits[0].snippet.startswith("Ann:")
+    assert best.hits[0].score > best.hits[1].score
 
 
 # --- slips

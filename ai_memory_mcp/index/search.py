@@ -8,10 +8,11 @@ and its weight of a word that half of a small project has is nothing. `recall` m
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
@@ -34,6 +35,7 @@ POSTINGS = 24_000  # row numbers that a question reads at most, shared among its
 FEWEST = 500  # of them for one term
 REACH = 20  # times as many are looked through when dates or a path narrow
 PASSAGES = 60  # candidates; the ranking of 13,000 texts was no better with 100
+FEW_PAGES = 10  # where candidates are passages of fewer pages, other pages are looked at too
 CANDIDATES = 120  # observations, before their neighbours
 NEIGHBOURS = ((1, 0.3), (2, 0.2))  # what stands next to an observation in its session says what it is about
 OF_SESSION = 0.8  # the share of the session as a whole: does it have the question's words?
@@ -75,11 +77,12 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Narrow:
-    """What limits the rows: scope tokens by group, and SQL with its arguments over the row `p`."""
+    """What limits the rows: scope tokens by group, tokens that none has, and SQL with arguments over the row `p`."""
 
     scopes: tuple[tuple[str, ...], ...]
     sql: str = ""
     args: tuple[object, ...] = ()
+    barred: tuple[str, ...] = ()
 
 
 def pages(
@@ -96,7 +99,9 @@ def pages(
 
     What is superseded comes last, so that `limit` never cuts its successor off.
     """
-    narrow = _narrow(db, question, project_ids, kinds, "passages", without)
+    narrow = _narrow(db, question, project_ids, kinds, "passages")
+    if not kinds:
+        narrow = replace(narrow, barred=tuple(scope_token("k", kind) for kind in hidden))
     found = _postings(db, "passages", question, narrow, "{title body}", _share(question))
     texts = _collection(db, "passages", question, project_ids, found)
     rough = _rough(found, texts)
@@ -104,7 +109,7 @@ def pages(
         idf = texts.idf(term)
         for row in rows:
             rough[row] = rough.get(row, 0.0) + idf
-    best = _most(rough, PASSAGES)
+    best = _candidates(rough)
     read = _read(db, f"SELECT rowid, text, title, body, length FROM passages WHERE rowid IN ({_marks(best)})", best)
     on_pages = {row["rowid"]: row for row in _pages_of(db, best)}
     candidates = [
@@ -122,27 +127,27 @@ def pages(
     scored = score(question, candidates, texts, PAGE_WEIGHTS.without(without))
     by_page: dict[int, Score] = {}
     for one in sorted(scored, key=lambda one: (-one.total, one.id)):
-        by_page.setdefault(one.id >> PASSAGE_BITS, one)
-    left_out = () if kinds else hidden
+        number = one.id >> PASSAGE_BITS
+        if one.total > 0 and _said(question, texts_of[one.id], on_pages[number]["title"]):
+            by_page.setdefault(number, one)
     matches = []
     for number, one in sorted(by_page.items(), key=lambda pair: on_pages[pair[0]]["status"] == "superseded"):
         page = on_pages[number]
-        if page["kind"] not in left_out and one.total > 0 and _said(question, texts_of[one.id], page["title"]):
-            matches.append(
-                Match(
-                    id=page["id"],
-                    project=page["project"],
-                    path=page["path"],
-                    title=page["title"],
-                    kind=page["kind"],
-                    text=texts_of[one.id],
-                    score=one.total,
-                    at=page["updated"],
-                    record=page["record"],
-                    covered=one.covered,
-                    parts=one.parts,
-                )
+        matches.append(
+            Match(
+                id=page["id"],
+                project=page["project"],
+                path=page["path"],
+                title=page["title"],
+                kind=page["kind"],
+                text=texts_of[one.id],
+                score=one.total,
+                at=page["updated"],
+                record=page["record"],
+                covered=one.covered,
+                parts=one.parts,
             )
+        )
     return Found(matches[:limit], frozenset(found))
 
 
@@ -157,7 +162,7 @@ def observations(
 ) -> Found:
     """Rank observations of the projects (all when empty), each with what stands around it in its session."""
     kinds = [kind for kind in kinds if kind not in OBSERVATIONS]
-    narrow = _narrow(db, question, project_ids, kinds, "observations", without)
+    narrow = _narrow(db, question, project_ids, kinds, "observations")
     found = _postings(db, "observations", question, narrow, "{body}", _share(question))
     texts = _collection(db, "observations", question, project_ids, found)
     rough = _rough(found, texts)
@@ -171,23 +176,26 @@ def observations(
     length = "20000" if question.asks_when and "time" not in without else "60"  # else only who speaks is asked
     read = _read(
         db,
-        f"SELECT rowid, substr(text, 1, {length}) AS text, body, length FROM observations"
+        f"SELECT rowid, title, substr(text, 1, length(title) + {length}) AS text, body, length FROM observations"
         f" WHERE rowid IN ({_marks(chosen)})",
         chosen,
     )
-    candidates = [Candidate(row["rowid"], row["body"], row["length"], row["text"]) for row in read]
+    candidates = [
+        Candidate(row["rowid"], row["body"], row["length"], row["text"], written_title=row["title"]) for row in read
+    ]
     scored = {one.id: one for one in score(question, candidates, texts, OBSERVATION_WEIGHTS.without(without))}
     words = {row: one.total for row, one in scored.items() if one.total > 0}
     totals = _with_neighbours(words, of_session, 1.0) if around else dict(words)
     for one in candidates:
         if one.id in words:
-            if "speaker" not in without and spoken_by(one.text, question):
+            said = one.text, one.text.removeprefix(one.written_title)  # a title may stand before what was said
+            if "speaker" not in without and any(spoken_by(text, question) for text in said):
                 totals[one.id] += SPEAKER
             if question.asks_when and "time" not in without and tells_time(one.text):
                 totals[one.id] += TIME
     if kinds or question.agent or narrow.sql or question.phrases or question.loose:
         totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
-    ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[:limit]
+    ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[: None if question.loose else limit]
     rows = {row["rowid"]: row for row in _read(db, _OBSERVATION.format(_marks(ranked)), [row for row, _ in ranked])}
     matches = [
         Match(
@@ -206,7 +214,7 @@ def observations(
         for number, total in ranked
         if number in rows and rows[number]["text"].strip() and _said(question, rows[number]["text"], "")
     ]
-    return Found(matches, frozenset(found))
+    return Found(matches[:limit], frozenset(found))
 
 
 def respell(db: Db, asked: Mapping[str, str], project_ids: Sequence[str]) -> dict[str, str]:
@@ -222,6 +230,7 @@ def respell(db: Db, asked: Mapping[str, str], project_ids: Sequence[str]) -> dic
     return found
 
 
+_OF_THESE = "project IN (SELECT value FROM json_each(?))"  # any number of projects as one argument, a JSON list
 _OBSERVATION = "SELECT rowid, id, project, title, kind, text, at, session FROM observations WHERE rowid IN ({})"
 
 
@@ -233,12 +242,12 @@ def _postings(db: Db, table: str, question: Question, narrow: Narrow, columns: s
     sql = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most}"
     if narrow.sql:
         newest = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rowid DESC LIMIT {most * REACH}"
-        sql = f"SELECT n.rowid FROM ({newest}) n JOIN {table} p ON p.rowid = n.rowid {narrow.sql} LIMIT {most}"
+        sql = f"SELECT n.rowid FROM ({newest}) n CROSS JOIN {table} p ON p.rowid = n.rowid {narrow.sql} LIMIT {most}"
     cursor = db.cursor()
     cursor.row_factory = None  # plain tuples: thousands of them
     found = {}
     for term in question.terms or ("",) * bool(question.phrases):
-        expression = match_expression(question.phrases, term, columns, narrow.scopes)
+        expression = match_expression(question.phrases, term, columns, narrow.scopes, narrow.barred)
         rows = [row for (row,) in cursor.execute(sql, (expression, *narrow.args))]
         if rows:
             found[term] = rows
@@ -250,9 +259,7 @@ def _share(question: Question) -> int:
     return max(FEWEST, POSTINGS // max(12, len(question.terms)))
 
 
-def _narrow(
-    db: Db, question: Question, project_ids: Sequence[str], kinds: Sequence[str], table: str, without: Sequence[str]
-) -> Narrow:
+def _narrow(db: Db, question: Question, project_ids: Sequence[str], kinds: Sequence[str], table: str) -> Narrow:
     """Return what limits the rows, as far as possible by scope tokens, which FTS5 intersects itself."""
     scopes: list[tuple[str, ...]] = []
     sql = ""
@@ -261,18 +268,18 @@ def _narrow(
         if len(project_ids) <= MANY_PROJECTS:
             scopes.append(tuple(scope_token("p", project) for project in project_ids))
         else:
-            sql += f" AND p.project IN ({_marks(project_ids)})"
-            args += project_ids
+            sql += f" AND p.{_OF_THESE}"
+            args.append(json.dumps(project_ids))
     if kinds:
         scopes.append(tuple(scope_token("k", kind) for kind in kinds))
     if question.agent:
-        scopes.append((scope_token("a", question.agent) or "a",))
+        scopes.append((scope_token("a", question.agent),))
     join = ""
     when = "p.at"
     if table == "passages":
         when = "g.updated"
         if question.before or question.after or question.path:
-            join = f"JOIN pages g ON g.rowid = p.rowid >> {PASSAGE_BITS}"
+            join = f"CROSS JOIN pages g ON g.rowid = p.rowid >> {PASSAGE_BITS}"
     for moment, sign in ((question.before, "<"), (question.after, ">=")):
         if moment:
             sql += f" AND {when} {sign} ?"
@@ -286,8 +293,8 @@ def _narrow(
 
 def _is_everything(db: Db, project_ids: Sequence[str], table: str) -> bool:
     """Tell whether no other project has rows: then nothing need be intersected."""
-    others = f"SELECT 1 FROM sizes WHERE of = ? AND rows > 0 AND project NOT IN ({_marks(project_ids)}) LIMIT 1"
-    return db.execute(others, (table, *project_ids)).fetchone() is None
+    others = f"SELECT 1 FROM sizes WHERE of = ? AND rows > 0 AND NOT {_OF_THESE} LIMIT 1"
+    return db.execute(others, (table, json.dumps(project_ids))).fetchone() is None
 
 
 def _collection(
@@ -297,10 +304,10 @@ def _collection(
 
     A term of which only the newest rows were read is taken to be as frequent among the older ones.
     """
-    where = f"AND project IN ({_marks(project_ids)})" if project_ids else ""
+    where = f"AND {_OF_THESE}" if project_ids else ""
     row = db.execute(
         f"SELECT coalesce(sum(rows), 0) AS rows, coalesce(sum(terms), 0) AS terms FROM sizes WHERE of = ? {where}",
-        (table, *project_ids),
+        (table, json.dumps(project_ids)) if project_ids else (table,),
     ).fetchone()
     size = max(1, row["rows"])
     most = _share(question)
@@ -341,8 +348,8 @@ def _of_sessions(
         row["number"]: max(1, row["observations"]) for row in _read(db, known, list(sessions))
     }
     mean = sum(lengths.values()) / max(1, len(lengths)) or 1.0
-    where = f"WHERE project IN ({_marks(project_ids)})" if project_ids else ""
-    sessions_known = db.execute(f"SELECT count(*) FROM sessions {where}", list(project_ids)).fetchone()[0]
+    where, these = (f"WHERE {_OF_THESE}", [json.dumps(project_ids)]) if project_ids else ("", [])
+    sessions_known = db.execute(f"SELECT count(*) FROM sessions {where}", these).fetchone()[0]
     total = max(len(everywhere), int(sessions_known))
     texts = Collection(total, mean, {term: len(counts) for term, counts in often.items()})
     scores = dict.fromkeys(sessions, 0.0)
@@ -370,17 +377,11 @@ def _with_neighbours(alone: Mapping[int, float], of_session: Mapping[int, float]
 
 def _anywhere(db: Db, term: str, project_ids: Sequence[str]) -> bool:
     """Tell whether any row of the projects has the term."""
-    few = len(project_ids) <= MANY_PROJECTS
-    scopes = [[scope_token("p", project) for project in project_ids]] if few and project_ids else []
-    for table, columns in (("passages", "{title body}"), ("observations", "{body}")):
-        sql = f"SELECT 1 FROM {table}_fts WHERE {table}_fts MATCH ? LIMIT 1"
-        if not few:
-            sql = f"SELECT 1 FROM {table}_fts f JOIN {table} p ON p.rowid = f.rowid WHERE {table}_fts MATCH ?"
-            sql += f" AND p.project IN ({_marks(project_ids)}) LIMIT 1"
-        args = (match_expression((), term, columns, scopes), *(() if few else project_ids))
-        if db.execute(sql, args).fetchone():
-            return True
-    return False
+    nothing_else = Question(terms=(term,))
+    return any(
+        _postings(db, table, nothing_else, _narrow(db, nothing_else, project_ids, (), table), columns, FEWEST)
+        for table, columns in (("passages", "{title body}"), ("observations", "{body}"))
+    )
 
 
 def _alike(db: Db, word: str) -> list[str]:
@@ -431,6 +432,15 @@ def _most(scores: Mapping[int, float], count: int) -> list[int]:
 
 def _best(scores: Mapping[int, float]) -> float:
     return max(scores.values(), default=0.0)
+
+
+def _candidates(rough: Mapping[int, float]) -> list[int]:
+    """Return the most promising passages; where a few long pages take all places, those of other pages too."""
+    best = _most(rough, PASSAGES)
+    pages = {row >> PASSAGE_BITS for row in best}
+    if len(pages) < FEW_PAGES:
+        best += _most({row: value for row, value in rough.items() if row >> PASSAGE_BITS not in pages}, PASSAGES)
+    return best
 
 
 def _pages_of(db: Db, rows: Iterable[int]) -> list[sqlite3.Row]:
