@@ -31,7 +31,7 @@ _DAY = re.compile(
 OBSERVATIONS = ("observation", "observations")  # how a question asks for observations of any kind
 EVENT_KINDS: tuple[str, ...] = get_args(EventKind)
 PAGE_KINDS: tuple[str, ...] = get_args(PageKind)
-MAX_TERMS = 40  # of a question or a phrase: what is longer is a pasted text, whose first words say enough
+MAX_TERMS = 40  # of a question, and of its phrases: what is longer is a pasted text, whose first words say enough
 NEAR_IN_QUESTION = 3  # words of a question so near each other are looked for near each other
 
 
@@ -103,7 +103,6 @@ def take_apart(text: str) -> Question:
 
     rest = _FILTER.sub(take, text)
     quoted = _PHRASE.findall(rest)
-    phrases = dict.fromkeys(tuple(found[:MAX_TERMS]) for one in quoted if (found := _stars(terms(one))))
     asked = _asked(rest)
     named = _time_named(rest)
     return Question(
@@ -111,7 +110,7 @@ def take_apart(text: str) -> Question:
         words=tuple(word for word in dict.fromkeys(words(rest)) if word not in ASKING_WORDS)[:MAX_TERMS],
         adjacent=tuple(dict.fromkeys(pairwise(asked[:MAX_TERMS]))),
         near=_near(asked[:MAX_TERMS]),
-        phrases=tuple(phrases)[:16],
+        phrases=_phrases(quoted),
         loose=tuple(one for one in quoted if len(_WORD.findall(one)) > len(words(one)))[:16],
         kinds=tuple(kind_named(kind) for kind in given.get("kind", ())),
         agent=given.get("agent", [""])[-1],
@@ -213,6 +212,17 @@ def _asked(text: str) -> list[str]:
 def _stars(found: list[str]) -> list[str]:
     """Mark single CJK characters: such a one stands for every pair that begins with it."""
     return [f"{term}*" if len(term) == 1 and CJK_RUN.match(term) else term for term in found]
+
+
+def _phrases(quoted: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return runs of terms, together at most MAX_TERMS: each of them costs as much as a question."""
+    left = MAX_TERMS
+    found = []
+    for one in dict.fromkeys(quoted):
+        run = tuple(_stars(terms(one))[:left])
+        found += [run] * bool(run)
+        left -= len(run)
+    return tuple(found)
 
 
 def _near(asked: Sequence[str]) -> tuple[tuple[str, str], ...]:

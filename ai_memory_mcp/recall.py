@@ -41,6 +41,8 @@ FRAME = (  # round an answer's hits
 )
 SEPARATORS = 56  # characters of a hit beside its facts, title and snippet, its date and project's name among them
 SNIPPETS = (320, 200, 120, 60)  # characters: shorter ones before fewer hits
+Scores = dict[tuple[str, str], float]  # by Match.place
+Reasons = dict[tuple[str, str], list[str]]
 
 
 def answer(
@@ -199,68 +201,72 @@ def read_session(res: Resources, row: SessionRow, project: Project, *, observati
 
 def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[Hit]:
     """Return the best pages as hits; whatever is superseded stands below all that is current."""
-    scores = {match.id: match.score for match in found}
-    reasons = {match.id: _reasons(match) for match in found}
+    scores = {match.place: match.score for match in found}
+    reasons = {match.place: _reasons(match) for match in found}
     if "authority" not in look.without:
         for match in found:
             if match.kind in AUTHORITY:
-                scores[match.id] *= AUTHORITY[match.kind]
-                reasons[match.id] += [f"{match.kind} counts more"] if AUTHORITY[match.kind] > 1 else []
+                scores[match.place] *= AUTHORITY[match.kind]
+                reasons[match.place] += [f"{match.kind} counts more"] if AUTHORITY[match.kind] > 1 else []
     if "feedback" not in look.without:
-        _add_feedback(look, scores, reasons)
+        _add_feedback(look, found, scores, reasons)
     if "links" not in look.without:
         _add_links(look, found, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
-    ranked = sorted(found, key=lambda match: (_superseded(match), -scores[match.id], match.path, match.id))
+    ranked = sorted(
+        found, key=lambda match: (_superseded(match), -scores[match.place], match.path, match.id, match.project)
+    )
     ranked = ranked[: look.limit]
-    lowest = min((scores[match.id] for match in ranked if not _superseded(match)), default=float("inf"))
+    lowest = min((scores[match.place] for match in ranked if not _superseded(match)), default=float("inf"))
     hits = []
     for match in ranked:
         page = Page.model_validate({**json.loads(match.record), "body": ""})
-        score = scores[match.id]
+        score = scores[match.place]
         if _superseded(match):
-            reasons[match.id].append(f"superseded by {page.superseded_by or 'a newer page'}")
+            reasons[match.place].append(f"superseded by {page.superseded_by or 'a newer page'}")
             score = min(score * SUPERSEDED, lowest)
         text = snippet(match.text, page.title, question.words)
-        hits.append(_hit(page, look.names.get(match.project, ""), text, score, ", ".join(reasons[match.id])))
+        hits.append(_hit(page, look.names.get(match.project, ""), text, score, ", ".join(reasons[match.place])))
     return hits
 
 
-def _add_feedback(look: Look, scores: dict[str, float], reasons: dict[str, list[str]]) -> None:
+def _add_feedback(look: Look, found: Sequence[Match], scores: Scores, reasons: Reasons) -> None:
     """Let what readers found helpful stand a little higher, and what they found stale or wrong lower."""
-    for ref, (helpful, stale, wrong) in rows.feedback(look.db, list(scores)).items():
-        scores[ref] *= (1 + HELPFUL * min(helpful, MANY)) * (STALE if stale else 1.0) * (WRONG if wrong else 1.0)
+    verdicts = rows.feedback(look.db, [match.id for match in found])
+    for match in found:
+        helpful, stale, wrong = verdicts.get(match.id, (0, 0, 0))
         told = [word for word, count in (("helpful", helpful), ("stale", stale), ("wrong", wrong)) if count]
-        reasons[ref] += [f"readers say {' and '.join(told)}"] if told else []
+        if told:
+            scores[match.place] *= 1 + HELPFUL * min(helpful, MANY)
+            scores[match.place] *= (STALE if stale else 1.0) * (WRONG if wrong else 1.0)
+            reasons[match.place].append(f"readers say {' and '.join(told)}")
 
 
-def _add_links(look: Look, found: Sequence[Match], scores: dict[str, float], reasons: dict[str, list[str]]) -> None:
+def _add_links(look: Look, found: Sequence[Match], scores: Scores, reasons: Reasons) -> None:
     """Let a page that a better one links to stand a little higher."""
-    best = sorted(found, key=lambda match: (-scores[match.id], match.path))
-    places = {(match.project, match.path): match for match in best}
+    best = sorted(found, key=lambda match: (-scores[match.place], match.path))
+    places = {match.place: match for match in best}
     before = dict(scores)
     for match in best[:LINKING]:
         for path in rows.linked_pages(look.db, match.project, match.path):
             target = places.get((match.project, path))
-            if target and target.id != match.id and before[target.id] < before[match.id]:
-                scores[target.id] += LINKED * before[match.id]
-                reasons[target.id].append(f"linked from {match.path}")
+            if target and target.place != match.place and before[target.place] < before[match.place]:
+                scores[target.place] += LINKED * before[match.place]
+                reasons[target.place].append(f"linked from {match.path}")
 
 
-def _add_dates(
-    found: Sequence[Match], question: Question, scores: dict[str, float], reasons: dict[str, list[str]]
-) -> None:
+def _add_dates(found: Sequence[Match], question: Question, scores: Scores, reasons: Reasons) -> None:
     """Prefer what is from the time that the question names, or the newest where it asks for that."""
     newest = max((match.at for match in found), default=0)
     top = max(scores.values(), default=0.0)
     for match in found:
         if question.since and question.until:
             if rows.millis(question.since) <= match.at < rows.millis(question.until):
-                scores[match.id] += NAMED_TIME * top
-                reasons[match.id].append("from that time")
+                scores[match.place] += NAMED_TIME * top
+                reasons[match.place].append("from that time")
         elif question.lately:
-            scores[match.id] += LATELY * top * 0.5 ** ((newest - match.at) / HALF_LIFE)
+            scores[match.place] += LATELY * top * 0.5 ** ((newest - match.at) / HALF_LIFE)
 
 
 def _reasons(match: Match) -> list[str]:
@@ -277,16 +283,16 @@ def _observation_hits(
     look: Look, found: Sequence[Match], question: Question, *, per_session: int
 ) -> list[tuple[Hit, float]]:
     """Return observations as hits, each with the share of the question it has words for; the same text once."""
-    scores = {match.id: match.score for match in found}
-    reasons = {match.id: ["seen in a session", *_reasons(match)] for match in found}
+    scores = {match.place: match.score for match in found}
+    reasons = {match.place: ["seen in a session", *_reasons(match)] for match in found}
     if "feedback" not in look.without:
-        _add_feedback(look, scores, reasons)
+        _add_feedback(look, found, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
     taken: dict[str, int] = {}
     seen: set[tuple[str, str, str]] = set()
     hits = []
-    for match in sorted(found, key=lambda match: (-scores[match.id], -match.at, match.id)):
+    for match in sorted(found, key=lambda match: (-scores[match.place], -match.at, match.id)):
         same = (match.session, match.title, match.text)
         if same in seen or taken.get(match.session, 0) >= per_session:
             continue
@@ -300,8 +306,8 @@ def _observation_hits(
             kind=match.kind,
             project=look.names.get(match.project, ""),
             snippet=snippet(match.text, match.title, question.words),
-            score=round(scores[match.id], 4),
-            why=", ".join(reasons[match.id]),
+            score=round(scores[match.place], 4),
+            why=", ".join(reasons[match.place]),
             agent=row.agent if row else "",
             session=match.session,
             date=datetime.fromtimestamp(match.at / 1000, timezone.utc),

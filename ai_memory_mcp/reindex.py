@@ -22,7 +22,8 @@ def rebuild(res: Resources) -> None:
     with res.index.write() as db:
         for project in _on_disk(res, known=()):
             rows.put_project(db, project)
-            for path in res.wiki(project).paths():
+            stamps = res.wiki(project).scan({}).added
+            for path in sorted(stamps, key=lambda path: (stamps[path], path)):  # search takes later rows for newer ones
                 pages.index_file(db, res, project, path)
             with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
                 history.rebuild(db, res, project)

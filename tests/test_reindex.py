@@ -143,3 +143,17 @@ def test_a_rebuilt_index_is_the_same_index(steps: list[tuple[str, str]]) -> None
         assert status.capture.seen == sum(status.capture.model_dump(exclude={"seen"}).values())
         memory.ingest()
         assert rows_of(home) == grown
+
+
+def test_what_was_written_last_is_the_newest_for_search_after_a_reindex_too(
+    home: Path, memory: LocalMemory, own_home: Path
+) -> None:
+    scope = Scope(cwd=str(repository(own_home / "work")))
+    names = ["m", "z", "a", "q", "b", "y", "c", "x"]
+    for name in names:
+        memory.write(scope, Draft(title=name, body="parser", kind="note"))
+    memory.reindex()
+
+    with memory.res.index.read() as db:
+        found = db.execute("SELECT title FROM pages WHERE kind = 'note' ORDER BY rowid").fetchall()
+    assert [row["title"] for row in found] == names

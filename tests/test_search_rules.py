@@ -287,6 +287,31 @@ def test_an_agent_without_letters_is_nobody(library: Library) -> None:
     assert library.titles("gateway agent:!!!") == []
 
 
+def test_many_quoted_texts_cost_no_more_than_one(library: Library) -> None:
+    asked = take_apart(" ".join(f'"{"alpha " * n}"' for n in range(1, 40)))
+
+    assert sum(len(phrase) for phrase in asked.phrases) <= MAX_TERMS
+
+
+def test_only_the_first_unknown_words_are_respelt(library: Library) -> None:
+    words = [f"{a}{b}sample" for a in "bcdf" for b in "aeio"]
+    library.page("Words", " ".join(words))
+
+    found = library.ask(" ".join(f"{word[:5]}x{word[5:]}" for word in words))
+    assert found.hint.count("read '") == search.MANY_UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_the_copy_of_a_page_is_ranked_by_its_own_words(library: Library, name: str) -> None:
+    library.page("Gateway retries", "The gateway retries.", id="same", kind="decision", path="a.md")
+    library.page("Something else", "Much else, and once a gateway. " * 9, name, id="same", kind="decision", path="b.md")
+
+    hits = library.ask("gateway retries", everywhere=True).hits
+    assert [hit.path for hit in hits] == ["a.md", "b.md"]
+    assert hits[0].score > hits[1].score
+    assert [hit.why.count("decision counts more") for hit in hits] == [1, 1]
+
+
 # --- what stands in the way of others
 
 

@@ -13,6 +13,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple
 
 from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
@@ -42,7 +43,8 @@ OF_SESSION = 0.8  # the share of the session as a whole: does it have the questi
 SESSION_K1, SESSION_B = 1.2, 0.75
 SPEAKER = 0.4  # said by the one whom the question names
 TIME = 0.4  # says when, and the question asks for that
-MANY_PROJECTS = 16  # with more, all rows are looked through and those of other projects left out
+MANY_PROJECTS = 100  # with more, all rows are looked through and those of other projects left out
+MANY_UNKNOWN = 8  # words that are respelt: a text with more is of another language
 LONG = 8  # letters of a word in which two slips are forgiven
 
 
@@ -66,6 +68,11 @@ class Match:
     record: str = ""
     covered: float = 0.0
     parts: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """What no other row has, not even the copy of a page, which has the id of the first."""
+        return self.project, self.path or self.id
 
 
 class Found(NamedTuple):
@@ -218,12 +225,11 @@ def observations(
 
 
 def respell(db: Db, asked: Mapping[str, str], project_ids: Sequence[str]) -> dict[str, str]:
-    """Return, for words (by their terms) of which the projects have nothing, the nearest one that they have."""
+    """Return, for the first words (by their terms) of which the projects have nothing, the nearest that they have."""
     found = {}
-    for term, word in asked.items():
-        if SHORTEST <= len(word) <= LONGEST and word.isascii() and word.isalpha():
-            if _anywhere(db, term, project_ids):
-                continue
+    fit = (one for one in asked.items() if SHORTEST <= len(one[1]) <= LONGEST and one[1].isascii() and one[1].isalpha())
+    for term, word in islice(fit, MANY_UNKNOWN):
+        if not _anywhere(db, term, project_ids):
             near = (other for other in _alike(db, word) if _anywhere(db, (terms(other) or [other])[-1], project_ids))
             if meant := next(near, ""):
                 found[term] = meant
