@@ -10,7 +10,7 @@ from itertools import islice, pairwise
 from typing import get_args
 
 from ai_memory_mcp.model import EventKind, PageKind
-from ai_memory_mcp.terms import ASKING_WORDS, CJK_RUN, pairs, terms, words
+from ai_memory_mcp.terms import ASKING_WORDS, CJK_RUN, pairs, terms, with_sign, words
 
 _FILTER = re.compile(r"(?:^|(?<=\s))(kind|agent|before|after|path):(\"[^\"]+\"|\S+)")
 _PHRASE = re.compile(r'(?:^|(?<=\s))"([^"]+)"(?=[\s.,;:?!]|$)')  # not the quotes of pasted code: {"key": 1}
@@ -200,7 +200,7 @@ def _spots(text: str, wanted: Sequence[str]) -> list[tuple[int, str]]:
 def _stems(word: str) -> list[str]:
     """Return what of a word stands in its other forms too: its beginning; of a run of CJK its pairs."""
     found = [pair for run in CJK_RUN.findall(word) for pair in pairs(run)]
-    return found + [part[: max(4, len(part) - 3)] for part in CJK_RUN.split(word) if part]
+    return [*found, *(part[: max(4, len(part) - 3)] for part in CJK_RUN.split(with_sign(word)) if part)]
 
 
 def _asked(text: str) -> list[str]:

@@ -111,6 +111,11 @@ def pairs(run: str) -> list[str]:
     return [run] if len(run) == 1 else [run[i : i + 2] for i in range(len(run) - 1)]
 
 
+def with_sign(word: str) -> str:
+    """Return one of `words` as it stands in a text: C++ again."""
+    return next((word[0] + sign for sign, name in _SIGNS.items() if word[1:] == name), word)
+
+
 def _plain(text: str) -> str:
     """Return a text whose words `_WORD` finds: letters in one form, contractions cut, `C++` spelled out."""
     if "'" in text or "’" in text:

@@ -148,6 +148,14 @@ def test_search_and_recent_tell_hits(ask):
     assert [page["title"] for page in ask("recent", "--kind", "decision")["pages"]] == ["Pool size"]
 
 
+def test_search_says_why_and_how_the_project_is_known(ask, capsys):
+    ask("write", "Pool size", "--body", "The connection pool holds twenty.", "--kind", "decision")
+    main(["search", "connection pool"])
+    told = capsys.readouterr().out
+    assert "decisions/pool-size.md  100% of the words, words together" in told
+    assert "here is project shop, known by " in told
+
+
 def test_read_gives_back_what_write_stored(ask):
     written = ask("write", "Größe", "--body", "二十 ist genug — für jetzt.")
     assert written["project"] == "shop"

@@ -3,7 +3,7 @@ ranking matters."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +261,15 @@ def test_days_that_no_calendar_has_are_words(library: Library, named: str) -> No
     assert library.titles(f"{named} gateway") == ["Gateway"]
 
 
+def test_a_clock_at_the_end_of_time_stops_nothing(library: Library) -> None:
+    last = datetime.max.replace(tzinfo=timezone.utc)
+    library.page("Late page", "gateway", updated=last)
+    library.seen("gateway seen late", at=last)
+    library.seen("gateway seen early", at=datetime.min.replace(tzinfo=timezone.utc))
+
+    assert set(library.titles("latest gateway")) == {"Late page", "gateway seen late", "gateway seen early"}
+
+
 def test_a_long_quoted_text_must_stand_together_by_its_beginning(library: Library) -> None:
     words = [f"w{'abcdefghij'[n // 10 % 10]}{'abcdefghij'[n % 10]}" for n in range(100)]
     library.page("Whole", " ".join(words))
@@ -370,6 +379,15 @@ def test_a_long_page_is_found_and_shown_by_its_best_passage(library: Library, pl
 
     assert hit.path == "long.md"
     assert f"The {needle} is what part {place} is about." in hit.snippet
+
+
+@pytest.mark.parametrize("name", ["C++", "C#"])
+def test_the_snippet_is_where_a_name_with_a_sign_stands(library: Library, name: str) -> None:
+    library.page(
+        "Languages", "Of weather and trains. " * 60 + f"We write {name} here. " + "Of weather and trains. " * 60
+    )
+
+    assert f"We write {name} here." in library.ask(name).hits[0].snippet
 
 
 # --- each part of the ranking

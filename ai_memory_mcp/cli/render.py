@@ -105,9 +105,11 @@ def ago(when: datetime | None) -> str:
 def answer(found: Answer) -> None:
     """Print search hits."""
     for hit in found.hits:
-        _hit(hit)
+        _hit(hit, hit.why)
     if not found.hits:
         out(f"nothing found in {safe(found.searched)}")
+    if found.project:
+        out(styled(safe(f"  here is project {found.project}, known by {found.resolved_by}"), "dim"))
     if found.hint:
         out(f"  {safe(found.hint)}")
 
@@ -120,10 +122,10 @@ def hits(found: Sequence[Hit]) -> None:
         out("nothing yet")
 
 
-def _hit(hit: Hit) -> None:
+def _hit(hit: Hit, why: str = "") -> None:
     about = ", ".join(word for word in (hit.kind, hit.agent, hit.project, ago(hit.date)) if word)
     out(f"{styled(safe(hit.title), 'bold')}  {styled(safe(about), 'dim')}")
-    out(f"  {styled(safe(hit.path), 'cyan')}")
+    out(f"  {styled(safe(hit.path), 'cyan')}{styled(safe(f'  {why}' * bool(why)), 'dim')}")
     if hit.snippet:
         out(f"  {safe(hit.snippet)}")
     out()

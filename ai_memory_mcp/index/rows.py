@@ -17,6 +17,7 @@ from ai_memory_mcp.terms import last_characters, spellings, terms
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
 TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
+_LAST = 253_402_300_799_999  # ms; the end of the year 9999
 SHORTEST, LONGEST = 5, 24  # letters of a word of the vocabulary
 _WORK = ("pre-tool", "post-tool", "tool-failure", "assistant-message", "stop")  # what only a prompt leads to
 
@@ -41,8 +42,8 @@ class SessionRow(Session):
 
 
 def millis(when: datetime) -> int:
-    """Return Unix milliseconds."""
-    return round(when.timestamp() * 1000)
+    """Return Unix milliseconds; never more than can be made a time again."""
+    return min(round(when.timestamp() * 1000), _LAST)
 
 
 # --- meta
