@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
-from ai_memory_mcp.config import environment, home_folder, load_config, user_home
-from ai_memory_mcp.errors import BusyError, NotFoundError, StorageError
+from ai_memory_mcp.config import api_key, environment, home_folder, load_config, user_home
+from ai_memory_mcp.errors import BusyError, ConfigError, NotFoundError, StorageError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
@@ -35,6 +35,7 @@ from ai_memory_mcp.model import (
     Hit,
     ImportReport,
     IngestReport,
+    LlmStatus,
     Page,
     Project,
     Query,
@@ -230,6 +231,7 @@ class LocalMemory:
             capture=Capture(seen=stored + sum(unstored.values()), stored=stored, **unstored),
             handoff=waiting[0].id if waiting else "",
             problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
+            llm=self._llm_status() if self.res.config.llm.provider else None,
         )
 
     # --- changing
@@ -528,6 +530,33 @@ class LocalMemory:
         if found is None:
             raise NotFoundError(f"the project {project_id} is gone; run: ai-memory-mcp reindex")
         return found
+
+    def _llm_status(self) -> LlmStatus:
+        from ai_memory_mcp import llm
+        from ai_memory_mcp.llm_meter import Meter
+        from ai_memory_mcp.llm_queue import Queue
+
+        config, meter, now = self.res.config.llm, Meter(self.res.home), _now()
+        waiting = Queue(self.res.home).every()
+        given_up = sum(one.given_up for one in waiting)
+        fault = llm.fault(config, self._llm_key())
+        return LlmStatus(
+            provider=config.provider,
+            model=config.model,
+            address=llm.address(config),
+            spent=meter.spent(now),
+            daily_tokens=config.daily_tokens,
+            days=meter.days(now),
+            waiting=len(waiting) - given_up,
+            given_up=given_up,
+            problem=str(fault) if fault else meter.paused(now),
+        )
+
+    def _llm_key(self) -> str:
+        try:
+            return api_key(self.res.config.llm, environment())
+        except ConfigError:  # told where the model is asked, and by doctor
+            return ""
 
     def _changed(self, project: Project) -> None:
         from ai_memory_mcp import brief as briefs

@@ -405,6 +405,30 @@ class Capture(Value):
     set_aside: int = 0
 
 
+class Spending(Value):
+    """What a language model was asked for one purpose on one day: calls, how many of them failed, and tokens."""
+
+    calls: int = 0
+    failed: int = 0
+    input: int = 0
+    output: int = 0
+
+
+class LlmStatus(Value):
+    """The language model: who is asked at which address, tokens of today and their limit, calls by day and purpose,
+    sessions that wait for it, and why it is not asked just now ('' when it is)."""
+
+    provider: str
+    model: str
+    address: str
+    spent: int
+    daily_tokens: int
+    days: dict[str, dict[str, Spending]]
+    waiting: int = 0
+    given_up: int = 0
+    problem: str = ""
+
+
 class Status(Value):
     """What is there, how the project was resolved, and whether all is well."""
 
@@ -415,6 +439,7 @@ class Status(Value):
     capture: Capture
     handoff: str = ""
     problems: tuple[str, ...] = ()
+    llm: LlmStatus | None = None
 
 
 class Finding(Value):

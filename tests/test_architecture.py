@@ -26,7 +26,8 @@ LAYERS = (
     ),
     (
         "resources",
-        "config project spool journal gitlog wiki index files processes agents.spec resources link tokens away",
+        """config project spool journal gitlog wiki index files processes agents.spec resources link tokens away llm
+        llm_child llm_meter llm_queue""",
     ),
     (
         "operations",
@@ -51,7 +52,7 @@ DOORS = {
     "http": ("link",),
     "filelock": ("files",),
     "yaml": ("markdown", "agents.yamledit"),
-    "litellm": (),
+    "litellm": ("llm_child",),
 }
 
 

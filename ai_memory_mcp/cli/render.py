@@ -20,6 +20,7 @@ from ai_memory_mcp.model import (
     Handoff,
     Hit,
     ImportReport,
+    LlmStatus,
     Project,
     Revision,
     Session,
@@ -243,6 +244,8 @@ def status(found: Status) -> None:
     out(f"spool     {found.spool['pending']} waiting, {found.spool['set_aside']} set aside")
     out(f"handoff   {found.handoff[:8] + ' is waiting' if found.handoff else 'none waiting'}")
     out(f"home      {found.home}")
+    if found.llm:
+        _llm(found.llm)
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
 
@@ -271,6 +274,21 @@ def _list(lines: Sequence[str]) -> None:
         out(line)
     if len(lines) > LISTED:
         out(f"  … and {len(lines) - LISTED:,} more; --json lists all")
+
+
+def _llm(found: LlmStatus) -> None:
+    waiting = f", {found.waiting} sessions wait" if found.waiting else ""
+    given_up = f", {found.given_up} given up" if found.given_up else ""
+    out(
+        f"llm       {safe(found.provider)} {safe(found.model)}: {found.spent:,} of {found.daily_tokens:,} tokens today"
+        f"{waiting}{given_up}"
+    )
+    for day, purposes in found.days.items():
+        for purpose, one in purposes.items():
+            failed = f" ({one.failed} failed)" if one.failed else ""
+            out(f"          {day}  {safe(purpose)}: {one.calls} calls{failed}, {one.input:,} in, {one.output:,} out")
+    if found.problem:
+        out(styled(f"          {safe(found.problem)}", "yellow"))
 
 
 def agents(rows: Sequence[Mapping[str, Any]]) -> None:

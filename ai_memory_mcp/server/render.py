@@ -105,6 +105,9 @@ def status(found: Status) -> str:
     ]
     if found.handoff:
         lines.append(f"Waiting handoff: {_word(found.handoff)} (memory.handoff, action accept)")
+    if found.llm:
+        told = f"{found.llm.spent:,} of {found.llm.daily_tokens:,} tokens today, {found.llm.waiting} sessions wait"
+        lines.append(f"Language model: {_word(found.llm.model)}, {told}. {_word(found.llm.problem)}".rstrip())
     lines += [f"Problem: {_word(problem)}" for problem in found.problems] or ["No problems."]
     return "\n".join(lines)
 
