@@ -502,3 +502,24 @@ class ImportReport(Value):
     redacted: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
     dry_run: bool = False
+
+
+class Planned(Value):
+    """One page that a consolidation writes; `text` is the whole file."""
+
+    path: str
+    change: Literal["new", "changed"]
+    text: str = ""
+
+
+class Consolidation(Value):
+    """What became of one session: consolidated by a language model, planned (a dry run), queued for the worker,
+    compiled by rule alone, or unchanged because that was done before."""
+
+    session: str
+    agent: str = ""
+    title: str = ""
+    page: str = ""
+    state: Literal["consolidated", "planned", "queued", "by-rule", "unchanged", "failed"]
+    note: str = ""
+    pages: tuple[Planned, ...] = ()

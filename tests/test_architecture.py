@@ -32,8 +32,9 @@ LAYERS = (
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing history related feedback importing
-        importing_files importing_places book deliver sending""",
+        ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
+        book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
+        consolidate_pages""",
     ),
     ("composition", "local remote"),
     ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
