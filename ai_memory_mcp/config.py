@@ -155,6 +155,11 @@ class LlmConfig(_Section):
     )
     timeout_seconds: int = Field(default=120, ge=1, le=600, description="Seconds that one answer may take.")
 
+    @property
+    def by_itself(self) -> bool:
+        """Whether sessions are consolidated without anybody asking for it."""
+        return bool(self.provider) and self.automatic
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:

@@ -20,13 +20,14 @@ from ai_memory_mcp.consolidate_check import Checker, better_digest
 from ai_memory_mcp.consolidate_model import LASTING, Answer, Related
 from ai_memory_mcp.consolidate_pages import TITLE, Drafts, lasting_pages
 from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, SYSTEM, prompt
-from ai_memory_mcp.errors import AiMemoryError, LlmError, NotFoundError
+from ai_memory_mcp.errors import AiMemoryError, ConflictError, LlmError, NotFoundError
 from ai_memory_mcp.files import locked, private_dir, remove, write_atomic
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.llm import Llm
+from ai_memory_mcp.llm_meter import PROVIDERS_FAULT
 from ai_memory_mcp.llm_queue import NOT_ITS_FAULT, Queue
-from ai_memory_mcp.model import Consolidation, Handoff, Page, Planned, Project, Query, Value
+from ai_memory_mcp.model import Consolidation, Handoff, Page, Planned, Project, Query, Resolved, Value
 from ai_memory_mcp.prose import inline
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
@@ -66,11 +67,12 @@ def lock(res: Resources, timeout: float) -> AbstractContextManager[bool]:
 def work_off(res: Resources, llm: Llm, redactor: Redactor, *, now: datetime) -> list[Consolidation]:
     """Consolidate the sessions that wait and are due. The caller holds the lock. Never raises for one of them.
 
-    Where the provider is the trouble, the others wait as well.
+    Where the provider is the trouble, or the day's tokens are spent, the others wait as well.
     """
     queue = Queue(res.home)
+    due = queue.due(now, asked=not res.config.llm.automatic)
     done = []
-    for one in queue.due(now):
+    for number, one in enumerate(due):
         try:
             with res.index.read() as db:
                 row, project = rows.session(db, one.session), rows.project(db, one.project)
@@ -79,9 +81,12 @@ def work_off(res: Resources, llm: Llm, redactor: Redactor, *, now: datetime) -> 
             queue.done(one)
         except LlmError as error:
             queue.put_off(one, error, now)
-            if error.kind in (*NOT_ITS_FAULT, "down", "slow", "limited"):
+            if error.kind in NOT_ITS_FAULT:
+                for other in due[number + 1 :]:
+                    queue.put_off(other, error, now)
+            if error.kind in (*NOT_ITS_FAULT, *PROVIDERS_FAULT):
                 break
-        except AiMemoryError as error:  # a wiki that refuses just now
+        except AiMemoryError as error:  # a wiki that refuses just now, a session that goes on
             queue.put_off(one, LlmError(str(error), "paused"), now)
     return done
 
@@ -110,7 +115,7 @@ def consolidate(
     applied = _apply(res, project, plan)
     _forget(res, row.id)
     if applied is None:
-        raise LlmError("the session went on meanwhile; it is consolidated when it has ended", "paused")
+        raise ConflictError("the session went on meanwhile; what the model said of it is out of date, so ask again")
     brief.render(res, project, now=now)
     return _told(row, "consolidated", "", plan.model_copy(update={"changes": applied}))
 
@@ -179,7 +184,8 @@ def _related(res: Resources, project: Project, row: SessionRow, work: sessions.W
                 paths[path] = None
         for text in [text for text in asked if text.strip()][:QUERIES]:
             query = Query(text=text[:400], kinds=kinds, limit=RELATED, max_tokens=20_000)
-            paths |= dict.fromkeys(hit.path for hit in recall.answer(db, [project], query, project).hits)
+            here = Resolved(project=project, workspace=project.workspace, root="", by="named")
+            paths |= dict.fromkeys(hit.path for hit in recall.answer(db, [project], query, here).hits)
     return list(_loaded(res, project, list(paths)[:RELATED]))
 
 

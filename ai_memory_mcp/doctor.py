@@ -37,6 +37,7 @@ from ai_memory_mcp.trying import try_launcher, try_server
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
 SERVER_WAIT = 5.0  # seconds
 HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
+ANSWERS = {"consolidate.lock": 3600}  # held while a language model answers, about one session after the other
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
 HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin")  # of a home, beside the index
@@ -307,7 +308,7 @@ def check_locks(look: Look) -> Iterator[Finding]:
         told = f"process {pid} has held {lock.name} for {_duration(held)}"
         if not process_lives(pid):
             yield _warning(f"process {pid} died holding {lock.name}; the next holder cleans up after it", INGEST)
-        elif held > HELD_LONG:
+        elif held > ANSWERS.get(lock.name, HELD_LONG):
             yield _warning(f"{told}; end it if it hangs", f"kill {pid}")
         else:
             yield _ok(told)

@@ -24,10 +24,12 @@ OF_ITS_OWN = ("refused", "truncated", "garbage", "request")
 
 
 class Waiting(Value):
-    """A session that waits, and what was tried: not again before `not_before` (Unix time), never when given up."""
+    """A session that waits, and what was tried: not again before `not_before` (Unix time), never when given up.
+    `asked` says that somebody asked for it."""
 
     session: str
     project: str
+    asked: bool = False
     tries: int = 0
     not_before: float = 0.0
     given_up: bool = False
@@ -40,9 +42,9 @@ class Queue:
     def __init__(self, home: Path) -> None:
         self._folder = home / "llm" / "waiting"
 
-    def add(self, session: str, project: str) -> None:
+    def add(self, session: str, project: str, *, asked: bool = False) -> None:
         """Have a session wait; one that waits already begins anew, for there is more of it now."""
-        self._put(Waiting(session=session, project=project))
+        self._put(Waiting(session=session, project=project, asked=asked))
 
     def every(self) -> list[Waiting]:
         """Return all that wait, in order of their last change, given up ones too."""
@@ -52,9 +54,10 @@ class Queue:
                 found.append(Waiting.model_validate_json(path.read_bytes()))
         return found
 
-    def due(self, now: datetime) -> list[Waiting]:
-        """Return those to be tried now."""
-        return [one for one in self.every() if not one.given_up and one.not_before <= now.timestamp()]
+    def due(self, now: datetime, *, asked: bool = False) -> list[Waiting]:
+        """Return those to be tried now; with `asked` only those that somebody asked for."""
+        ready = [one for one in self.every() if not one.given_up and one.not_before <= now.timestamp()]
+        return [one for one in ready if one.asked or not asked]
 
     def done(self, one: Waiting) -> None:
         """Take a session away, unless it was added again meanwhile."""

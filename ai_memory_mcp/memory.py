@@ -9,6 +9,7 @@ from typing import Protocol
 from ai_memory_mcp.model import (
     Answer,
     Brief,
+    Consolidation,
     Document,
     Draft,
     Feedback,
@@ -98,6 +99,16 @@ class Memory(Protocol):
     ) -> ImportReport:
         """Bring the Markdown files below a folder of this machine in as pages, in one commit; repeatable.
         With `dry_run` nothing is written. Raises InputError, ProjectError, StorageError."""
+
+    def consolidate(
+        self, scope: Scope, session: str = "", *, every: bool = False, dry_run: bool = False, wait: bool = True
+    ) -> tuple[Consolidation, ...]:
+        """Compile a session (the newest one of the project when it is not named, `every` one on request) now: by
+        rule, and better where a language model is set up. Raises NotFoundError, LlmError.
+
+        Without `wait` the model does its part later, in the background. With `dry_run` it is asked, and what it would
+        write is told and kept for the next run.
+        """
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""

@@ -99,6 +99,7 @@ class RemoteMemory:
     brief = _asks(Memory.brief)
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
+    consolidate = _asks(Memory.consolidate)
     reindex = _asks(Memory.reindex)
 
     def status(self, scope: Scope) -> Status:

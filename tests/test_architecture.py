@@ -37,7 +37,10 @@ LAYERS = (
         consolidate_pages""",
     ),
     ("composition", "local remote"),
-    ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
+    (
+        "surfaces",
+        "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade waking agents cli server __main__",
+    ),
 )
 
 # Who may import what. The heavy and the dangerous have one door each.

@@ -291,6 +291,14 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     ingest = add("ingest", "run:ingest", "take in what waits in the spool")
     ingest.add_argument("--quiet", action="store_true", help="say nothing")
     ingest.add_argument("--retry", action="store_true", help="try again what was set aside")
+    consolidate = add_scoped(
+        "consolidate", "run:consolidate", "compile a session now, and have the language model make more of it"
+    )
+    consolidate.add_argument("session", nargs="?", default="", help="its id (default: the newest of the project)")
+    consolidate.add_argument("--all", action="store_true", help="every session of the project, newest first")
+    consolidate.add_argument(
+        "--dry-run", action="store_true", help="ask the model, but only show what would be written"
+    )
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from ai_memory_mcp.model import (
     Answer,
+    Consolidation,
     Document,
     Feedback,
     Finding,
@@ -214,6 +215,23 @@ def tokens(found: Sequence[Token]) -> None:
         out(f"{styled(one.name, 'bold')}  {may}, made {ago(one.created)}")
     if not found:
         out("There are no tokens: the server answers on this machine only, and anybody on it.")
+
+
+def consolidated(found: Sequence[Consolidation]) -> None:
+    """Print what became of sessions; of a dry run the pages themselves."""
+    words = {"by-rule": "compiled by rule", "planned": "would be consolidated"}
+    for one in found:
+        title = styled(safe(one.title) or "(nothing said)", "bold")
+        out(f"{one.session[:8]}  {title}  {words.get(one.state, one.state)}")
+        if one.note:
+            out(f"          {safe(one.note)}")
+        if one.page and not one.pages:
+            out(f"          {styled(safe(one.page), 'cyan')}")
+        for page in one.pages:
+            out(f"          {page.change.ljust(8)}{styled(safe(page.path), 'cyan')}")
+        if one.state == "planned":
+            for page in one.pages:
+                out(f"\n{styled(safe(page.path), 'bold')}\n{safe(page.text.rstrip())}")
 
 
 def projects(found: Sequence[Project]) -> None:

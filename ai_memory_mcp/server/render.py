@@ -5,7 +5,7 @@ Stored text cannot close the fence: its markers are defused, in titles and snipp
 
 from __future__ import annotations
 
-from ai_memory_mcp.model import Answer, Brief, Document, Feedback, Handoff, Hit, Page, Status
+from ai_memory_mcp.model import Answer, Brief, Consolidation, Document, Feedback, Handoff, Hit, Page, Status
 from ai_memory_mcp.prose import fence, unmarked
 
 READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
@@ -78,6 +78,13 @@ def handoffs(found: tuple[Handoff, ...]) -> str:
 def brief(found: Brief) -> str:
     """Render what a session start would be told."""
     return fence(found.text) if found.text.strip() else "There is nothing to tell yet."
+
+
+def consolidation(found: Consolidation) -> str:
+    """Say what became of a session."""
+    page = f"memory.read `{_word(found.page)}`" if found.page else "nothing was said or done that a page could tell"
+    note = f" {_word(found.note)}." if found.note else ""
+    return f"Session {_word(found.session)} is compiled: {page}.{note}"
 
 
 def status(found: Status) -> str:
