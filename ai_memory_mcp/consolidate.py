@@ -36,7 +36,7 @@ AUTHOR = "ai-memory-llm"
 PURPOSE = "consolidate"
 PATIENCE = 3.0  # seconds a person waits for another consolidation to end
 RELATED, RULES = 8, 6  # pages that the model is shown
-QUERIES = 5
+QUERIES = 12
 SINCE = 200  # newest pages among which those of an earlier consolidation of the session are looked for
 
 
@@ -133,24 +133,29 @@ def by_rule(res: Resources, project: Project, row: SessionRow) -> SessionRow:
 
 def _plan(res: Resources, project: Project, row: SessionRow, work: sessions.Work, llm: Llm, redactor: Redactor) -> Plan:
     """Ask the model and make pages of its answer."""
-    standing = sessions.standing_page(res, project, row.page or "")
+    standing = sessions.standing_page(res, project, work.path)
     related = _related(res, project, row, work)
     rules = _rules(res, project)
+    found = Drafts(res, project, work.told, work.path, [*related, *rules])
+    rules_page, rules_handoff = sessions.written(work, work.found)
+    waits = rules_handoff and found.text_at(rules_handoff.path) == _handoff_text(rules_handoff, rules_page)
     told = redactor.text(prompt(markdown.parse(standing.text)[1], work.observations, related, rules))
     answer = llm.ask(PURPOSE, SYSTEM, told, Answer, max_tokens=MAX_TOKENS)
-    found = Drafts(res, project, work.told, row.page or "", related, rules)
     check = Checker(redactor, told, found.page_at)
     lasting = lasting_pages(answer, check, found)
-    rules_page, rules_handoff = sessions.written(work, work.found)
     page, made = sessions.written(work, better_digest(work.found, answer, check))
     body = page.body + _list(lasting)
     text = sessions.stamped(markdown.text_from(page.model_copy(update={"body": body})))
     if standing.by_hand:
         text = standing.text
     texts = {page.path: markdown.set_keys(text, {"consolidated": work.mark}), **lasting}
-    if made and rules_handoff and found.text_at(made.path) == _handoff_text(rules_handoff, rules_page):
-        texts[made.path] = _handoff_text(made, page)  # it waits, and nobody has changed it
-    changes = tuple(Change(path=path, text=text, before=_sum(found.text_at(path))) for path, text in texts.items())
+    if made and waits:  # and nobody has changed it
+        texts[made.path] = _handoff_text(made, page)
+    before = {work.path: standing.text}
+    changes = tuple(
+        Change(path=path, text=text, before=_sum(before.get(path) or found.text_at(path)))
+        for path, text in texts.items()
+    )
     message = f"Consolidate the session of {row.agent}: {page.title}"
     return Plan(session=row.id, mark=work.mark, page=page.path, message=message, when=work.told.last, changes=changes)
 
@@ -173,7 +178,14 @@ def _list(texts: dict[str, str]) -> str:
 def _related(res: Resources, project: Project, row: SessionRow, work: sessions.Work) -> list[Related]:
     """Return the pages that the session may have to do with: those made of it before, then what search finds."""
     digest = work.found
-    asked = [digest.headline, *digest.decisions, *digest.findings, *(failure.error for failure in digest.failures)]
+    asked = [
+        digest.headline,
+        *digest.outcome,
+        *digest.decisions,
+        *digest.findings,
+        *(failure.error for failure in digest.failures),
+    ]
+    asked += [turn.prompt for turn in digest.turns[-2:]]
     asked.append(" ".join(change.path for change in digest.files[:6]))
     kinds = (*LASTING, "note")
     paths: dict[str, None] = {}
@@ -182,7 +194,7 @@ def _related(res: Resources, project: Project, row: SessionRow, work: sessions.W
             page = rows.page_record(db, project.id, path)
             if page and (page.agent, page.session) == (row.agent, row.native_id):
                 paths[path] = None
-        for text in [text for text in asked if text.strip()][:QUERIES]:
+        for text in list(dict.fromkeys(text for text in asked if text.strip()))[:QUERIES]:
             query = Query(text=text[:400], kinds=kinds, limit=RELATED, max_tokens=20_000)
             here = Resolved(project=project, workspace=project.workspace, root="", by="named")
             paths |= dict.fromkeys(hit.path for hit in recall.answer(db, [project], query, here).hits)

@@ -29,7 +29,7 @@ _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s<>()\[\]`\"']+", re.I)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\(\s*<?([^()\s<>]*(?:\([^()\s]*\)[^()\s<>]*)*)>?[^()\n]*\)")
 _DEFINITION = re.compile(r"^[ \t]{0,3}\[[^\]\n]+\]:.*$", re.M)
 _WIKILINK = re.compile(r"!?\[\[([^\[\]\n|#]*)(?:#[^\[\]\n|]*)?(?:\|([^\[\]\n]*))?\]\]")
-_OUR_SECTIONS = re.compile(r"^#{1,6}[ \t]+(?:Sources?|See also)[ \t]*$.*", re.S | re.M | re.I)
+OUR_SECTIONS = re.compile(r"^#{1,6}[ \t]+(?:Sources?|See also)[ \t]*$.*", re.S | re.M | re.I)
 _HEADING = re.compile(r"^#[ \t]+", re.M)
 
 
@@ -55,7 +55,7 @@ class Checker:
     def body(self, text: str) -> str:
         """Return the Markdown of a page, '' when it tells nothing."""
         text = self.redactor.text(self._shown(text))
-        text = _OUR_SECTIONS.sub("", unmarked(defuse(text)))
+        text = OUR_SECTIONS.sub("", unmarked(defuse(text)))
         text = clip(re.sub(r"\A(?:\s*-{3,}[ \t]*\n)+", "", text).strip(), BODY)
         parts, at = [], 0
         for block in _BLOCK.finditer(text):

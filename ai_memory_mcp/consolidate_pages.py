@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ai_memory_mcp import markdown, pages, sessions
-from ai_memory_mcp.consolidate_check import Checker, kind_of
+from ai_memory_mcp.consolidate_check import OUR_SECTIONS, Checker, kind_of
 from ai_memory_mcp.consolidate_model import Answer, PageAnswer, ProposalAnswer, Related
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows
@@ -32,19 +32,21 @@ _SOURCE = re.compile(r"^- \[\[sessions/[^\]\n]+\]\][^\n]*$", re.M)
 
 
 class Place(NamedTuple):
-    """Where a page of the answer goes: over `old`, a page of ours, or to a new path in place of those it supersedes."""
+    """Where a page of the answer goes: over `old`, a page of ours (whose words it does not replace where the model
+    has not `seen` them), or to a new path in place of those it supersedes."""
 
     said: PageAnswer
     kind: PageKind
     title: str
     path: str
     old: Related | None
+    seen: bool
     supersedes: tuple[Related, ...]
 
 
 class Drafts:
     """What there is to link to and to take the place of: the session's page, pages that were shown, rules, and the
-    pages of this very answer (`placed`, by title)."""
+    pages of this very answer (`placed`, by title). Made before the model is asked: texts are as they were then."""
 
     def __init__(
         self,
@@ -52,15 +54,15 @@ class Drafts:
         project: Project,
         session: Session,
         page: str,
-        related: Sequence[Related],
-        rules: Sequence[Related],
+        shown: Sequence[Related],
     ) -> None:
         self.project = project
         self.session = session
         self.page = page
         self.placed: dict[str, str] = {}
         self._res = res
-        self._given = {one.page.path: one for one in (*related, *rules)}
+        self._given = {one.page.path: one for one in shown}
+        self._texts = {one.page.path: one.text for one in shown}
 
     def given(self, ref: str) -> Related | None:
         """Return the page that was shown to the model and that `ref` names, by path."""
@@ -94,8 +96,10 @@ class Drafts:
         return ref if ref in known else titles.get(normal(ref), "")
 
     def text_at(self, path: str) -> str:
-        """Return the file at a path, '' where there is none."""
-        return sessions.standing_page(self._res, self.project, path).text
+        """Return the file at a path as it was when this was asked first, '' where there is none."""
+        if path not in self._texts:
+            self._texts[path] = sessions.standing_page(self._res, self.project, path).text
+        return self._texts[path]
 
     def free_path(self, kind: str, title: str) -> str:
         """Return a path for a new page, which nobody has."""
@@ -131,7 +135,8 @@ def _places(answer: Answer, check: Checker, found: Drafts, proposals: list[Propo
         if not title or title in found.placed or not check.body(said.body):
             continue
         old = found.given(said.updates) or (found.same(kind, title) if kind else None)
-        if not kind or (old and not old.changeable):
+        seen = bool(old and found.given(old.page.path))
+        if not kind or (old and not (old.changeable and (seen or old.ours))):
             about = old.page.path if old else ""
             proposals.append(ProposalAnswer(about=about, title=said.title, body=said.body))
             continue
@@ -143,7 +148,7 @@ def _places(answer: Answer, check: Checker, found: Drafts, proposals: list[Propo
         over = tuple(one for where, one in outdated.items() if where not in (path, *found.placed.values()))[:left]
         left -= len(over)
         found.placed[title] = path
-        yield Place(said, _kind(ours, kind), title, path, ours, over)
+        yield Place(said, _kind(ours, kind), title, path, ours, seen, over)
 
 
 def _kind(ours: Related | None, kind: str) -> PageKind:
@@ -156,6 +161,8 @@ def _text(place: Place, check: Checker, found: Drafts) -> str:
     body = check.body(place.said.body)
     if not body:
         return ""
+    if place.old and not place.seen:
+        body = f"{OUR_SECTIONS.sub('', place.old.page.body).strip()}\n\n## {found.session.last:%Y-%m-%d}\n\n{body}"
     see_also = dict.fromkeys(path for ref in place.said.see_also if (path := found.page_at(ref)))
     linked = [path for path in (*see_also, *(one.page.path for one in place.supersedes)) if path != place.path]
     body += _section("See also", [f"- [[{path}]]" for path in linked if path != found.page][:SEE_ALSO])
