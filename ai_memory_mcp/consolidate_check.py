@@ -45,7 +45,8 @@ class Checker:
     def line(self, text: str, limit: int) -> str:
         """Return one line of plain text; what renders it escapes Markdown."""
         flat = " ".join(self._shown(text).split())
-        return clip(_URL.sub(self._address, unmarked(defuse(self.redactor.text(flat)))), limit)
+        harmless = without_html(unmarked(defuse(self.redactor.text(flat))))
+        return clip(_URL.sub(self._address, harmless), limit)
 
     def lines(self, texts: Iterable[str], limit: int = ITEMS) -> tuple[str, ...]:
         """Return the texts as lines, without empty ones and repetitions."""
