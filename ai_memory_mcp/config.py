@@ -12,7 +12,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_origin
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -163,6 +162,8 @@ class LlmConfig(_Section):
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, url: str) -> str:
+        from urllib.parse import urlsplit  # not at the top: only who has an address pays for it
+
         parts = urlsplit(url)
         if url and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError(f"'{url}' is no address like https://host/v1")

@@ -440,12 +440,15 @@ class LocalMemory:
         config = self.res.config.llm
         if not config.provider:
             return False
-        from ai_memory_mcp import llm
-        from ai_memory_mcp.llm_meter import Meter
         from ai_memory_mcp.llm_queue import Queue
 
         now = _now()
-        if not Queue(self.res.home).due(now, asked=not config.automatic) or Meter(self.res.home).paused(now):
+        if not Queue(self.res.home).due(now, asked=not config.automatic):
+            return False
+        from ai_memory_mcp import llm
+        from ai_memory_mcp.llm_meter import Meter
+
+        if Meter(self.res.home).paused(now):
             return False
         return llm.fault(config, self._llm_key()) is None and not held(self.res.home / "locks" / "consolidate.lock")
 

@@ -270,3 +270,25 @@ def test_the_wheel_holds_agent_configs_and_hook_scripts(tmp_path: Path) -> None:
         assert f"ai_memory_mcp/agent_configs/{spec}/agent.toml" in names
     assert "ai_memory_mcp/hook_scripts/emit.sh" in names
     assert not [name for name in names if name.startswith(("tests/", "shared"))]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "from ai_memory_mcp.emit import main; main(['claude-code', 'UserPromptSubmit'])",
+        "import site; site.main(); from ai_memory_mcp.cli.main import main; main(['search', 'parser'])",
+        "import site; site.main(); from ai_memory_mcp.local import open_local; memory = open_local(); memory.tick()",
+        "import ai_memory_mcp.server.stdio",
+    ],
+    ids=["emit", "search", "tick", "serve"],
+)
+def test_a_language_model_that_is_set_up_is_loaded_by_nobody_who_does_not_ask_it(
+    command: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not litellm, not what starts it, and not the client libraries that it brings."""
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text('[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n')
+    monkeypatch.setenv("AI_MEMORY_LLM_PROVIDER", "openai")
+    told = loaded_by(command)
+
+    assert told & {"litellm", "openai", "httpx", "ai_memory_mcp.llm", "ai_memory_mcp.llm_child"} == set()
