@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from ai_memory_mcp.consolidate_model import LASTING, Answer
 from ai_memory_mcp.digest import TITLE_LIMIT
@@ -16,7 +17,7 @@ from ai_memory_mcp.prose import clip, defuse, unmarked, without_html
 from ai_memory_mcp.redact import Redactor
 
 BODY = 8_000  # characters of a page
-LEAST = 20  # characters; what is shorter tells nothing
+LEAST = 12  # characters; what is shorter tells nothing
 ITEMS, ITEM = 12, 500
 TAGS, TAG = 5, 30
 OUTCOME = 3
@@ -26,6 +27,7 @@ _BLOCK = re.compile(r"^([ \t]{0,3}(`{3,}|~{3,}))(.*?)\n(.*?)(?:^[ \t]{0,3}\2[`~]
 _SPAN = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.S)
 _INFO = re.compile(r"(?!dataview)[A-Za-z0-9+#.-]{1,20}\Z", re.I)  # a plugin of Obsidian's runs what is called so
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s<>()\[\]`\"']+", re.I)
+_AFTER = "/.,;:!?*_"  # what stands behind an address and is no part of it
 _LINK = re.compile(r"(!?)\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]\(\s*<?([^()\s<>]*(?:\([^()\s]*\)[^()\s<>]*)*)>?[^()\n]*\)")
 _DEFINITION = re.compile(r"^[ \t]{0,3}\[[^\]\n]+\]:.*$", re.M)
 _WIKILINK = re.compile(r"!?\[\[([^\[\]\n|#]*)(?:#[^\[\]\n|]*)?(?:\|([^\[\]\n]*))?\]\]")
@@ -83,7 +85,8 @@ class Checker:
     def _block(self, block: re.Match[str]) -> str:
         """A code block as it stands, closed; its addresses must be known ones, too: people copy commands."""
         info = block[3].strip() if _INFO.match(block[3].strip()) else ""
-        return f"{block[1]}{info}\n{_URL.sub(self._address, block[4])}{block[1]}"
+        lines = block[4] if block[4].endswith("\n") else block[4] + "\n"
+        return f"{block[1]}{info}\n{_URL.sub(self._address, lines)}{block[1]}"
 
     def _prose(self, text: str) -> str:
         parts, at = [], 0
@@ -110,7 +113,11 @@ class Checker:
         return url[0] if self._known(url[0]) else INVENTED
 
     def _known(self, url: str) -> bool:
-        return url.lower().startswith(("http://", "https://")) and url.rstrip("/.,;:!?*_") in self.record
+        return url.lower().startswith(("http://", "https://")) and url.rstrip(_AFTER) in self._addresses
+
+    @cached_property
+    def _addresses(self) -> frozenset[str]:
+        return frozenset(url.rstrip(_AFTER) for url in _URL.findall(self.record))
 
 
 def kind_of(said: str) -> str:
