@@ -21,6 +21,7 @@ from playing import DEAD, LIVE, Player, repository
 from provider import Asked, Provider, provider
 
 from ai_memory_mcp import consolidate, markdown
+from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.files import held
 from ai_memory_mcp.index import rows
@@ -561,6 +562,85 @@ def test_without_a_model_the_command_compiles_by_rule_and_twice_is_as_once(
     assert plain.consolidate(scope(work), told[0].session) == told
     assert (tree(wiki_of(plain, work)), log(wiki_of(plain, work))) == before
     assert plain.handoffs(scope(work), every=True) == ()
+
+
+def test_the_command_says_what_it_did_and_why_it_could_not(
+    memory: LocalMemory,
+    worker: Llm,
+    home: Path,
+    work: Path,
+    stand_in: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    played(home, work, said=GOTCHA).ends()
+    monkeypatch.chdir(work)
+    assert main(["consolidate"]) == 0
+    assert "compiled by rule" in capsys.readouterr().out
+
+    for name, value in {"PROVIDER": "openai-compatible", "MODEL": "m", "BASE_URL": stand_in.base("openai")}.items():
+        monkeypatch.setenv(f"AI_MEMORY_LLM_{name}", value)
+    planned = memory_consolidates(memory, worker, work, dry=True)  # so that the commands need no litellm of their own
+    assert main(["consolidate", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "would be consolidated" in told
+    assert planned[0].pages[1].text in told + "\n"
+    assert main(["consolidate", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sessions"][0]["state"] == "consolidated"
+    assert main(["consolidate", planned[0].session[:8]]) == 0
+    assert "is consolidated already" in capsys.readouterr().out
+    assert main(["consolidate", "--all"]) == 0
+    assert len(stand_in.asked) == 1
+
+    assert main(["consolidate", "no-such-session"]) == 1
+    assert "there is no session 'no-such-session' here" in capsys.readouterr().err
+    assert main(["consolidate", "x", "--all"]) == 1
+    with consolidate.lock(memory.res, 1):
+        assert main(["consolidate"]) == 1
+    assert "consolidate.lock" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_asked_is_said_and_the_page_by_rule_is_there(
+    home: Path, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    played(home, work)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("AI_MEMORY_LLM_PROVIDER", "openai")
+    assert main(["consolidate"]) == 1
+    assert "no model is set; say which one of openai's" in capsys.readouterr().err
+    assert main(["consolidate", "--all", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["sessions"][0]["state"] == "failed"
+    monkeypatch.delenv("AI_MEMORY_LLM_PROVIDER")
+    assert main(["recent", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pages"][0]["kind"] == "session"
+
+
+@pytest.mark.slow
+def test_a_server_that_runs_starts_the_worker_for_what_waits(
+    memory: LocalMemory, home: Path, own_home: Path, work: Path, stand_in: Provider
+) -> None:
+    """Here a session whose agent told no end; the server itself never loads what asks the model."""
+    played(home, work, said=GOTCHA).ends()
+    memory.ingest()
+    memory.close()
+    env = {"PATH": os.environ["PATH"], "HOME": str(own_home), "AI_MEMORY_HOME": str(home)}
+    told = {"PROVIDER": "openai-compatible", "MODEL": "m", "BASE_URL": stand_in.base("openai")}
+    env |= {f"AI_MEMORY_LLM_{name}": value for name, value in told.items()}
+    command = [sys.executable, "-m", "ai_memory_mcp", "serve"]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, env=env, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        deadline = time.monotonic() + 90
+        while Queue(home).every() or held(home / "locks" / "consolidate.lock"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        maps = Path(f"/proc/{server.pid}/maps").read_text() if sys.platform == "linux" else ""
+        assert server.stdin
+        server.stdin.close()
+        assert server.wait(10) == 0
+
+    assert len(stand_in.asked) == 1
+    assert "tiktoken" not in maps
+    assert log(wiki_of(memory, work))[0].startswith("ai-memory-llm")
 
 
 # --- all at once, and killed
