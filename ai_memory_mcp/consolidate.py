@@ -8,9 +8,10 @@ comes to the same pages. While the model is waited for, only `locks/consolidate.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from ai_memory_mcp.consolidate_pages import TITLE, Drafts, lasting_pages
 from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, SYSTEM, prompt
 from ai_memory_mcp.errors import AiMemoryError, ConflictError, LlmError, NotFoundError
 from ai_memory_mcp.files import locked, private_dir, remove, write_atomic
-from ai_memory_mcp.index import rows
+from ai_memory_mcp.index import facts, rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.llm import Llm
 from ai_memory_mcp.llm_meter import PROVIDERS_FAULT
@@ -37,7 +38,6 @@ PURPOSE = "consolidate"
 PATIENCE = 3.0  # seconds a person waits for another consolidation to end
 RELATED, RULES = 8, 6  # pages that the model is shown
 QUERIES = 12
-SINCE = 200  # newest pages among which those of an earlier consolidation of the session are looked for
 
 
 class Change(Value):
@@ -188,17 +188,15 @@ def _related(res: Resources, project: Project, row: SessionRow, work: sessions.W
     asked += [turn.prompt for turn in digest.turns[-2:]]
     asked.append(" ".join(change.path for change in digest.files[:6]))
     kinds = (*LASTING, "note")
-    paths: dict[str, None] = {}
+    here = Resolved(project=project, workspace=project.workspace, root="", by="named")
     with res.index.read() as db:
-        for _, path in rows.recent_pages(db, [project.id], kinds, SINCE):
-            page = rows.page_record(db, project.id, path)
-            if page and (page.agent, page.session) == (row.agent, row.native_id):
-                paths[path] = None
+        paths = dict.fromkeys(facts.having(db, project.id, facts.SESSION, (row.id, row.native_id)))
         for text in list(dict.fromkeys(text for text in asked if text.strip()))[:QUERIES]:
             query = Query(text=text[:400], kinds=kinds, limit=RELATED, max_tokens=20_000)
-            here = Resolved(project=project, workspace=project.workspace, root="", by="named")
-            paths |= dict.fromkeys(hit.path for hit in recall.answer(db, [project], query, here).hits)
-    return list(_loaded(res, project, list(paths)[:RELATED]))
+            found = recall.answer(db, [project], query, here, res.config.search.without)
+            paths |= dict.fromkeys(hit.path for hit in found.hits)
+    every = _loaded(res, project, paths)
+    return list(islice((one for one in every if one.page.kind in kinds), RELATED))
 
 
 def _rules(res: Resources, project: Project) -> list[Related]:
@@ -207,7 +205,7 @@ def _rules(res: Resources, project: Project) -> list[Related]:
     return list(_loaded(res, project, [path for _, path in found]))
 
 
-def _loaded(res: Resources, project: Project, paths: Sequence[str]) -> Iterator[Related]:
+def _loaded(res: Resources, project: Project, paths: Iterable[str]) -> Iterator[Related]:
     for path in paths:
         with suppress(NotFoundError):
             page, text = pages.load(res, project, path)
