@@ -43,6 +43,7 @@ from ai_memory_mcp.model import (
     Project,
     Query,
     Resolved,
+    Reverted,
     Revision,
     Scope,
     Session,
@@ -313,6 +314,15 @@ class LocalMemory:
         closed = settle.finish(self.res, project, one.id, now=_now())
         self._changed(project)
         return closed
+
+    def revert(self, scope: Scope, ref: str) -> Reverted:
+        """Take back one commit, or the consolidation of a session."""
+        from ai_memory_mcp import reverting
+
+        _, project = self._own(scope)
+        done = reverting.revert(self.res, project, ref.strip(), now=_now())
+        self._changed(project)
+        return done
 
     def import_markdown(
         self,

@@ -22,6 +22,7 @@ from ai_memory_mcp.model import (
     Project,
     Query,
     Resolved,
+    Reverted,
     Revision,
     Scope,
     Session,
@@ -56,6 +57,10 @@ class Memory(Protocol):
 
     def history(self, scope: Scope, ref: str = "", *, limit: int = 20, diff: bool = False) -> tuple[Revision, ...]:
         """The newest commits of the project, or those that changed one page, one that is gone too (NotFoundError)."""
+
+    def revert(self, scope: Scope, ref: str) -> Reverted:
+        """Take back one commit of the project, or the consolidation of a session; what was changed since stays.
+        Raises NotFoundError, InputError, ConflictError."""
 
     def feedback(
         self, scope: Scope, ref: str, verdict: Verdict, *, note: str = "", agent: str = "", session: str = ""

@@ -523,3 +523,12 @@ class Consolidation(Value):
     state: Literal["consolidated", "planned", "queued", "by-rule", "unchanged", "failed"]
     note: str = ""
     pages: tuple[Planned, ...] = ()
+
+
+class Reverted(Value):
+    """A commit that was taken back: its pages that are as before it, and those that were changed since and stay."""
+
+    commit: str
+    message: str
+    pages: tuple[str, ...]
+    kept: tuple[str, ...] = ()

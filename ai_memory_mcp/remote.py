@@ -90,6 +90,7 @@ class RemoteMemory:
     read = _asks(Memory.read)
     write = _asks(Memory.write)
     history = _asks(Memory.history)
+    revert = _asks(Memory.revert)
     feedback = _asks(Memory.feedback)
     recent = _asks(Memory.recent)
     handoffs = _asks(Memory.handoffs)

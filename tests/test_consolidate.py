@@ -23,6 +23,7 @@ from provider import Asked, Provider, provider
 from ai_memory_mcp import consolidate, markdown
 from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config
+from ai_memory_mcp.errors import ConflictError, NotFoundError
 from ai_memory_mcp.files import held
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.llm import Child, Llm
@@ -641,6 +642,41 @@ def test_a_server_that_runs_starts_the_worker_for_what_waits(
     assert len(stand_in.asked) == 1
     assert "tiktoken" not in maps
     assert log(wiki_of(memory, work))[0].startswith("ai-memory-llm")
+
+
+def test_what_the_model_made_of_a_session_can_be_taken_back(
+    memory: LocalMemory, worker: Llm, home: Path, work: Path
+) -> None:
+    told = Draft(title="The cache is stale", kind="gotcha", body="Mine: the cache, the parser.\n", agent="user")
+    memory.write(scope(work), told)
+    played(home, work, said=GOTCHA).ends()
+    memory.ingest()
+    before = tree(wiki_of(memory, work))
+    work_off(memory, worker)
+    session = memory.sessions(scope(work))[0]
+    done = memory.revert(scope(work), session.id[:8])
+
+    assert tree(wiki_of(memory, work)) == before
+    assert log(wiki_of(memory, work))[0].startswith("user: Revert: Consolidate the session of claude-code")
+    assert "gotchas/the-cache-is-stale-2.md" in done.pages
+    assert memory.handoffs(scope(work))[0].open_questions == ()
+    assert Queue(home).every() == []
+    with pytest.raises(ConflictError, match="every page of commit"):
+        memory.revert(scope(work), done.commit)
+
+
+def test_what_was_changed_since_stays_when_a_commit_is_taken_back(memory: LocalMemory, work: Path) -> None:
+    page = memory.write(scope(work), Draft(title="One", body="First.\n"))
+    first = memory.history(scope(work), page.path)[0].commit
+    memory.write(scope(work), Draft(title="One", body="Second.\n"))
+    with pytest.raises(ConflictError):
+        memory.revert(scope(work), first)
+
+    second = memory.history(scope(work), page.path)[0].commit
+    assert memory.revert(scope(work), second[:12]).pages == (page.path,)
+    assert memory.read(scope(work), page.path).text.endswith("First.\n")
+    with pytest.raises(NotFoundError, match="no commit and no consolidated session"):
+        memory.revert(scope(work), "ffffffff")
 
 
 # --- all at once, and killed

@@ -215,6 +215,8 @@ def _use_commands(add: Add) -> None:
     history.add_argument("ref", nargs="?", default="", help="path, id or title of a page; one that is gone by its path")
     history.add_argument("--limit", type=_between(1, 1000), default=20, metavar="N", help="how many commits (1-1000)")
     history.add_argument("--diff", action="store_true", help="show what changed")
+    revert = add("revert", "use:revert", "take back one commit, or what the language model made of a session")
+    revert.add_argument("ref", help="the beginning of a commit's id, or the id of a session")
     feedback = add("feedback", "use:feedback", "say what a page or a hit was worth, for its rank from now on")
     feedback.add_argument("ref", help="path, id or title of a page; id of a hit")
     feedback.add_argument("verdict", choices=VERDICTS, help="stale: it was true once")

@@ -23,6 +23,7 @@ from ai_memory_mcp.model import (
     ImportReport,
     LlmStatus,
     Project,
+    Reverted,
     Revision,
     Session,
     Status,
@@ -166,6 +167,15 @@ def revisions(found: Sequence[Revision]) -> None:
             out(f"  and {one.total - len(one.pages)} more pages")
     if not found:
         out("no history yet")
+
+
+def reverted(done: Reverted) -> None:
+    """Print what was taken back."""
+    out(f"{styled(done.commit[:10], 'cyan')}  {safe(done.message)}")
+    for path in done.pages:
+        out(f"  as before  {safe(path)}")
+    for path in done.kept:
+        out(styled(f"  changed since, stays  {safe(path)}", "yellow"))
 
 
 def _commit(one: Revision) -> str:
