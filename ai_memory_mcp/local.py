@@ -18,7 +18,7 @@ from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.config import api_key, environment, home_folder, load_config, user_home
-from ai_memory_mcp.errors import BusyError, ConfigError, LlmError, NotFoundError, StorageError
+from ai_memory_mcp.errors import BusyError, ConfigError, LlmError, NotFoundError, ProjectError, StorageError
 from ai_memory_mcp.files import held, private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
@@ -29,6 +29,7 @@ from ai_memory_mcp.model import (
     Brief,
     Capture,
     Consolidation,
+    Contradiction,
     Document,
     Draft,
     Event,
@@ -431,6 +432,18 @@ class LocalMemory:
                 if told.state == "consolidated":
                     self._touched[project.id] = project
         return tuple(done)
+
+    def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
+        """Pages of the project that contradict each other."""
+        from ai_memory_mcp import contradictions
+
+        project = self._fresh(scope).project
+        if project is None:
+            raise ProjectError("no project is here; name one with --project")
+        if not judge:
+            return contradictions.known(self.res, project)
+        with self._llm(asked=True) as model:
+            return contradictions.judge(self.res, project, model, self._redactor())
 
     def consolidate_waiting(self) -> tuple[Consolidation, ...]:
         """Consolidate what waits, unless somebody else is at it; for the worker, for whose end nobody waits."""

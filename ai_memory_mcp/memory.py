@@ -10,6 +10,7 @@ from ai_memory_mcp.model import (
     Answer,
     Brief,
     Consolidation,
+    Contradiction,
     Document,
     Draft,
     Feedback,
@@ -114,6 +115,10 @@ class Memory(Protocol):
         Without `wait` the model does its part later, in the background. With `dry_run` it is asked, and what it would
         write is told and kept for the next run.
         """
+
+    def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
+        """Pages of the project that contradict each other, as far as known; with `judge` the language model looks at
+        what it has not seen yet. Raises ProjectError where no project resolves, LlmError."""
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""

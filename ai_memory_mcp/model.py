@@ -532,3 +532,13 @@ class Reverted(Value):
     message: str
     pages: tuple[str, ...]
     kept: tuple[str, ...] = ()
+
+
+class Contradiction(Value):
+    """Two pages that cannot both hold, with what each of them says, word for word."""
+
+    page: str
+    other: str
+    quote: str
+    other_quote: str
+    why: str = ""

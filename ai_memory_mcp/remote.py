@@ -101,6 +101,7 @@ class RemoteMemory:
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
     consolidate = _asks(Memory.consolidate)
+    contradictions = _asks(Memory.contradictions)
     reindex = _asks(Memory.reindex)
 
     def status(self, scope: Scope) -> Status:

@@ -301,6 +301,8 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     consolidate.add_argument(
         "--dry-run", action="store_true", help="ask the model, but only show what would be written"
     )
+    lint = add_scoped("lint", "run:lint", "tell which pages contradict each other, as far as known")
+    lint.add_argument("--llm", action="store_true", help="have the language model judge what it has not seen yet")
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

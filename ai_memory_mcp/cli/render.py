@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from ai_memory_mcp.model import (
     Answer,
     Consolidation,
+    Contradiction,
     Document,
     Feedback,
     Finding,
@@ -242,6 +243,17 @@ def consolidated(found: Sequence[Consolidation]) -> None:
         if one.state == "planned":
             for page in one.pages:
                 out(f"\n{styled(safe(page.path), 'bold')}\n{safe(page.text.rstrip())}")
+
+
+def contradictions(found: Sequence[Contradiction]) -> None:
+    """Print pages that contradict each other, with their words."""
+    for one in found:
+        out(styled(safe(one.why) or "contradiction", "bold"))
+        for path, quote in ((one.page, one.quote), (one.other, one.other_quote)):
+            out(f"  {styled(safe(path), 'cyan')}: {safe(quote)}")
+        out()
+    if not found:
+        out("no contradictions are known")
 
 
 def projects(found: Sequence[Project]) -> None:

@@ -77,6 +77,14 @@ def consolidate(args: argparse.Namespace) -> int:
     return 1 if any(one.state == "failed" for one in found) else 0
 
 
+def lint(args: argparse.Namespace) -> int:
+    """Tell which pages contradict each other."""
+    with opened() as memory:
+        found = memory.contradictions(scope(args), judge=args.llm)
+    render.as_json({"contradictions": found}) if args.json else render.contradictions(found)
+    return 0
+
+
 def reindex(args: argparse.Namespace) -> int:
     """Build the index anew."""
     with opened() as memory:
