@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -24,8 +24,18 @@ else:
     import tomli as tomllib
 
 PREFIX = "AI_MEMORY_"
-SHORT = {"AI_MEMORY_SERVER_URL": ("server", "url")}  # variables with a short name
+SHORT = {  # variables with a short name
+    "AI_MEMORY_SERVER_URL": ("server", "url"),
+    "AI_MEMORY_LLM_PROVIDER": ("llm", "provider"),
+    "AI_MEMORY_LLM_MODEL": ("llm", "model"),
+    "AI_MEMORY_LLM_BASE_URL": ("llm", "base_url"),
+}
 TOKEN = "AI_MEMORY_TOKEN"
+KEY_VARIABLES = {  # the providers' own; an OpenAI-compatible endpoint is given no other service's key unasked
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+}
 
 
 class _Section(BaseModel):
@@ -126,6 +136,42 @@ class ServerConfig(_Section):
     )
 
 
+class LlmConfig(_Section):
+    """The language model that makes better pages. Without a provider nothing of it happens."""
+
+    provider: Literal["", "anthropic", "openai", "gemini", "openai-compatible"] = Field(
+        default="", description="Who is asked; openai-compatible is anything that speaks OpenAI's protocol at base_url."
+    )
+    model: str = Field(default="", description="The model, by the provider's own name for it.")
+    base_url: str = Field(default="", description="Address of the endpoint, where it is not the provider's own.")
+    api_key_env: str = Field(default="", description="Variable that holds the key, where not the provider's own.")
+    api_key_file: str = Field(default="", description="File that holds the key, readable by you alone.")
+    automatic: bool = Field(
+        default=True, description="Ask by itself, in the background, when a session ends or is compacted."
+    )
+    daily_tokens: int = Field(
+        default=500_000, ge=0, description="Tokens that may be spent in a day (UTC), in and out together."
+    )
+    timeout_seconds: int = Field(default=120, ge=1, le=600, description="Seconds that one answer may take.")
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether sessions are consolidated without anybody asking for it."""
+        return bool(self.provider) and self.automatic
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        from urllib.parse import urlsplit  # not at the top: only who has an address pays for it
+
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"'{url}' is no address like https://host/v1")
+        if parts.username or parts.password:
+            raise ValueError("a key does not belong into the address; use api_key_file or api_key_env")
+        return url.rstrip("/")
+
+
 class Config(_Section):
     """All settings, checked. The README explains every key."""
 
@@ -136,6 +182,7 @@ class Config(_Section):
     brief: BriefConfig = BriefConfig()
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
+    llm: LlmConfig = LlmConfig()
 
 
 def environment() -> dict[str, str]:
@@ -154,6 +201,17 @@ def home_folder(env: Mapping[str, str]) -> Path:
 def user_home(env: Mapping[str, str]) -> str:
     """Return the user's home folder, '' when unknown."""
     return place.user_home(dict(env))
+
+
+def api_key(llm: LlmConfig, env: Mapping[str, str]) -> str:
+    """Return the provider's key, '' where none is found: from the file, the variable, the provider's own variable.
+
+    Raises ConfigError for a file that cannot be read or that others can read.
+    """
+    if llm.api_key_file:
+        return read_token(Path(os.path.expanduser(llm.api_key_file)))
+    names = (llm.api_key_env,) if llm.api_key_env else KEY_VARIABLES.get(llm.provider, ())
+    return next((env[name].strip() for name in names if env.get(name, "").strip()), "")
 
 
 def load_config(home: Path, env: Mapping[str, str]) -> Config:
@@ -215,6 +273,8 @@ def _typed(value: str, section: Any, key: str) -> Any:
     """Read a variable's value: a list as TOML, JSON or separated by commas; anything else as TOML would, or as text."""
     field = section.model_fields.get(key)
     is_list = field is not None and field.annotation == tuple[str, ...]
+    if field is not None and (field.annotation is str or get_origin(field.annotation) is Literal):
+        return value.strip()
     try:
         read = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -16,15 +16,19 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, Field
+
+from ai_memory_mcp import llm, llm_queue
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.away import away_since
-from ai_memory_mcp.config import load_config, server_token
+from ai_memory_mcp.config import api_key, load_config, server_token
 from ai_memory_mcp.endpoints import HOOK
-from ai_memory_mcp.errors import AiMemoryError, ServerError, StorageError
+from ai_memory_mcp.errors import AiMemoryError, LlmError, ServerError, StorageError
 from ai_memory_mcp.files import holder_file
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.llm_meter import Meter
 from ai_memory_mcp.model import Finding
 from ai_memory_mcp.project import identify
 from ai_memory_mcp.resources import Resources
@@ -33,13 +37,15 @@ from ai_memory_mcp.trying import try_launcher, try_server
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
 SERVER_WAIT = 5.0  # seconds
 HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
+ANSWERS = {"consolidate.lock": 3600}  # held while a language model answers, about one session after the other
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
-HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin")  # of a home, beside the index
+HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm")  # of a home, beside the index
 RECENT = timedelta(hours=24)
 INGEST = "ai-memory-mcp ingest"
 REINDEX = "ai-memory-mcp reindex"
 SETUP = "ai-memory-mcp setup"
+TRY_LLM = "ai-memory-mcp doctor --llm"
 
 
 @dataclass(frozen=True)
@@ -302,7 +308,7 @@ def check_locks(look: Look) -> Iterator[Finding]:
         told = f"process {pid} has held {lock.name} for {_duration(held)}"
         if not process_lives(pid):
             yield _warning(f"process {pid} died holding {lock.name}; the next holder cleans up after it", INGEST)
-        elif held > HELD_LONG:
+        elif held > ANSWERS.get(lock.name, HELD_LONG):
             yield _warning(f"{told}; end it if it hangs", f"kill {pid}")
         else:
             yield _ok(told)
@@ -338,6 +344,56 @@ def check_wikis(look: Look) -> Iterator[Finding]:
             edited = wiki.uncommitted([*seen.changed, *seen.added])
             if edited:
                 yield _ok(f"{len(edited)} pages in {wiki.folder} were edited by hand; the next search commits them")
+
+
+# --- the language model
+
+
+class Word(BaseModel):
+    """What the model is asked for to see that it answers."""
+
+    word: str = Field(default="", description="The word ok.")
+
+
+def check_llm(look: Look) -> Iterator[Finding]:
+    """Where a language model is set up: whether it could be asked. Contacts nobody."""
+    config = look.res.config.llm
+    if not config.provider:
+        return
+    problem = llm.fault(config, api_key(config, look.env))
+    meter = Meter(look.home)
+    if problem:
+        fix = llm.installing() if problem.kind == "missing" else ""
+        yield _warning(f"sessions keep their pages by rule: {problem}", fix)
+    elif paused := meter.paused(look.now):
+        yield _warning(paused, TRY_LLM)
+    else:
+        spent = f"{meter.spent(look.now):,} of {config.daily_tokens:,} tokens spent today"
+        yield _ok(f"{config.model} at {llm.address(config)} is set up; {spent}")
+    waiting = llm_queue.Queue(look.home).every()
+    given_up = [one for one in waiting if one.given_up]
+    if given_up:
+        told = f"{len(given_up)} sessions keep their pages by rule; the last failure: {given_up[-1].error}"
+        yield _warning(told, f"ai-memory-mcp consolidate {given_up[-1].session[:8]}")
+    if len(waiting) > len(given_up):
+        yield _ok(f"{len(waiting) - len(given_up)} sessions wait for the language model")
+
+
+def try_llm(res: Resources, env: Mapping[str, str], child: llm.Child) -> Finding:
+    """Ask the language model for one word, and say what came back."""
+    config = res.config.llm
+    system = 'Answer with this JSON object and nothing else: {"word": "ok"}'
+    try:
+        door = llm.Llm(config, api_key(config, env), res.home, child, asked=True, pauses=())
+        answer, reply = door.ask_for_reply("doctor", system, "Are you there?", Word, max_tokens=200)
+    except AiMemoryError as error:
+        fix = llm.installing() if isinstance(error, LlmError) and error.kind == "missing" else ""
+        return _error(str(error), fix)
+    cost = f"{reply.input} tokens in, {reply.output} out"
+    said = " ".join(answer.word.split())[:40]
+    return _ok(
+        f"{reply.model or config.model} at {llm.address(config)} says '{said}' in {reply.seconds:.1f} s ({cost})"
+    )
 
 
 # --- the agents
@@ -442,6 +498,7 @@ CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_index,
     check_locks,
     check_wikis,
+    check_llm,
     check_launcher,
     check_agents,
 )

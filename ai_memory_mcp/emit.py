@@ -125,10 +125,10 @@ def handle(home: str, env: "dict[str, str]", agent: str, event: str, raw: bytes)
     answer = text_or_empty(spec.get("answer"))
     if answer and not said:
         say(answer)
-    if kind == "session-end":
-        from ai_memory_mcp.emit_rare import start_worker
+    if kind in ("session-end", "pre-compact"):
+        from ai_memory_mcp.emit_rare import start_worker_for
 
-        start_worker(home, detached=True)
+        start_worker_for(kind, home, env)
 
 
 def say(words: str) -> None:

@@ -197,6 +197,18 @@ def make_folder(path: str) -> None:
         return
 
 
+def start_worker_for(kind: str, home: str, env: dict[str, str]) -> None:
+    """Start the worker after an event of this kind: before a compaction only a language model has something to do."""
+    if kind == "session-end" or _asks_a_model(home, env):
+        start_worker(home, detached=True)
+
+
+def _asks_a_model(home: str, env: dict[str, str]) -> bool:
+    from ai_memory_mcp.hooksettings import user_settings
+
+    return bool(env.get("AI_MEMORY_LLM_PROVIDER") or emit.section(user_settings(home, env), "llm").get("provider"))
+
+
 def start_worker(home: str, *, detached: bool = False) -> int:
     """Start `ai-memory-mcp ingest` on its own, in a session of its own, holding nothing that an agent waits for.
 

@@ -9,7 +9,7 @@ import time
 
 from ai_memory_mcp import emit
 from ai_memory_mcp.alive import GONE, agent_pid
-from ai_memory_mcp.emit_rare import salvage, start_worker
+from ai_memory_mcp.emit_rare import salvage, start_worker, start_worker_for
 
 try:
     import posix as os
@@ -121,9 +121,10 @@ def stream_one(stream: Stream, line: bytes) -> None:
         give_in_time(stream, entry.get("until"), spec, payload, cwd, name, said)
     answer(stream, entry.get("seq"), kind, said)
     session = emit.text_or_empty(emit.field(spec, payload, "session"))
+    if kind in ("session-end", "pre-compact"):
+        start_worker_for(kind, home, env)
     if kind == "session-end":
         stream.open.pop(session, None)
-        start_worker(home, detached=True)
     elif session and kind not in ("", "other", "notification"):
         stream.open.pop(session, None)
         stream.open[session] = cwd

@@ -11,6 +11,7 @@
     ├── ServerError        the server cannot be reached, or does not answer as one of ours
     ├── AccessError        the server does not let this token do that
     ├── InstallError       an agent's settings file cannot be changed safely
+    ├── LlmError           the language model is not set up, did not answer, or may not be asked now
     └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
 Every message says what happened and what to do. Three translators only: cli, server http, server mcp.
@@ -79,6 +80,21 @@ class InstallError(AiMemoryError):
     """An agent's settings file cannot be changed safely."""
 
     code = "install"
+
+
+class LlmError(AiMemoryError):
+    """The language model is not set up, did not answer, or may not be asked now.
+
+    `kind` is one of: unset, missing (litellm), key, model, down, slow, limited, refused, truncated, garbage, request,
+    capped, paused. `wait` is the number of seconds the provider asks to be left alone, 0 when it did not say.
+    """
+
+    code = "llm"
+
+    def __init__(self, message: str, kind: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.wait = wait
 
 
 class UpgradeError(AiMemoryError):

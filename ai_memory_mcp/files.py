@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.errors import BusyError, StorageError
 
 STALE = 3600  # seconds; no write takes that long
@@ -149,6 +150,14 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
 def holder_file(lock: Path) -> Path:
     """Where the process id of a lock's holder stands."""
     return lock.with_name(lock.name + ".holder")
+
+
+def held(lock: Path) -> bool:
+    """Tell whether a process that runs holds a lock; without waiting for it, and so only as of a moment ago."""
+    try:
+        return process_lives(int(holder_file(lock).read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return False
 
 
 def _busy(lock: Path, timeout: float) -> str:

@@ -24,6 +24,7 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow, millis
 from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.llm_queue import Queue
 from ai_memory_mcp.model import Event, IngestReport, Observation, Origin, Project
 from ai_memory_mcp.observe import TIMED, observe
 from ai_memory_mcp.project import Identity, branch_of, from_origin, identify
@@ -62,6 +63,7 @@ class Batch:
     report: dict[str, int] = field(default_factory=dict)
     aside: list[tuple[Entry, str]] = field(default_factory=list)
     keys: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    compacted: set[tuple[str, str]] = field(default_factory=set)  # (session, project)
 
     def write(self, name: str, record: dict[str, Any]) -> None:
         """Apply a record and have it appended to a journal file."""
@@ -173,6 +175,9 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
     for project_id in {place.project.id for _, place in prepared if isinstance(place, Place)}:
         # a brief from before these events must not pass for fresh once the spool is empty; `settle` renders it anew
         remove(res.home / "brief" / f"{project_id}.json")
+    if res.config.llm.by_itself:
+        for session, project_id in sorted(batch.compacted):
+            Queue(res.home).add(session, project_id)
     res.spool.drop(entries)
     return batch.report
 
@@ -221,6 +226,8 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     batch.count("ingested")
     if observation.kind == "session-end":
         _end_everywhere(res, batch, event)
+    if observation.kind == "pre-compact" and not observation.subagent:
+        batch.compacted.add((row.id, row.project))
     return True
 
 

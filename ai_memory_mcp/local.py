@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +17,19 @@ from typing import TYPE_CHECKING
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
-from ai_memory_mcp.config import environment, home_folder, load_config, user_home
-from ai_memory_mcp.errors import BusyError, NotFoundError, StorageError
-from ai_memory_mcp.files import private_dir
+from ai_memory_mcp.config import api_key, environment, home_folder, load_config, user_home
+from ai_memory_mcp.errors import BusyError, ConfigError, LlmError, NotFoundError, ProjectError, StorageError
+from ai_memory_mcp.files import held, private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
+from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import (
     Answer,
     Brief,
     Capture,
+    Consolidation,
+    Contradiction,
     Document,
     Draft,
     Event,
@@ -35,10 +39,12 @@ from ai_memory_mcp.model import (
     Hit,
     ImportReport,
     IngestReport,
+    LlmStatus,
     Page,
     Project,
     Query,
     Resolved,
+    Reverted,
     Revision,
     Scope,
     Session,
@@ -49,6 +55,7 @@ from ai_memory_mcp.project import workspace_id
 from ai_memory_mcp.resources import Resources
 
 if TYPE_CHECKING:
+    from ai_memory_mcp.llm import Llm
     from ai_memory_mcp.redact import Redactor
 
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
@@ -230,6 +237,7 @@ class LocalMemory:
             capture=Capture(seen=stored + sum(unstored.values()), stored=stored, **unstored),
             handoff=waiting[0].id if waiting else "",
             problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
+            llm=self._llm_status() if self.res.config.llm.provider else None,
         )
 
     # --- changing
@@ -307,6 +315,15 @@ class LocalMemory:
         closed = settle.finish(self.res, project, one.id, now=_now())
         self._changed(project)
         return closed
+
+    def revert(self, scope: Scope, ref: str) -> Reverted:
+        """Take back one commit, or the consolidation of a session."""
+        from ai_memory_mcp import reverting
+
+        _, project = self._own(scope)
+        done = reverting.revert(self.res, project, ref.strip(), now=_now())
+        self._changed(project)
+        return done
 
     def import_markdown(
         self,
@@ -389,6 +406,74 @@ class LocalMemory:
 
         with ingest.lock(self.res, WRITE_WAIT):
             reindex.rebuild(self.res)
+
+    def consolidate(
+        self, scope: Scope, session: str = "", *, every: bool = False, dry_run: bool = False, wait: bool = True
+    ) -> tuple[Consolidation, ...]:
+        """Compile a session now: by rule, and better where a language model is set up."""
+        from ai_memory_mcp import consolidate as consolidating
+
+        found = self._sessions_meant(self._fresh(scope), session, every=every)
+        if not self.res.config.llm.provider or not wait:
+            return tuple(self._by_rule(project, row) for project, row in found)
+        done: list[Consolidation] = []
+        with consolidating.lock(self.res, consolidating.PATIENCE), self._llm(asked=True) as model:
+            for project, row in found:
+                try:
+                    told = consolidating.consolidate(
+                        self.res, project, row, model, self._redactor(), now=_now(), dry=dry_run
+                    )
+                except LlmError as error:
+                    if not every:
+                        raise
+                    done.append(Consolidation(session=row.id, title=row.title, state="failed", note=str(error)))
+                    break
+                done.append(told)
+                if told.state == "consolidated":
+                    self._touched[project.id] = project
+        return tuple(done)
+
+    def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
+        """Pages of the project that contradict each other."""
+        from ai_memory_mcp import contradictions
+
+        project = self._fresh(scope).project
+        if project is None:
+            raise ProjectError("no project is here; name one with --project")
+        if not judge:
+            return contradictions.known(self.res, project)
+        with self._llm(asked=True) as model:
+            return contradictions.judge(self.res, project, model, self._redactor())
+
+    def consolidate_waiting(self) -> tuple[Consolidation, ...]:
+        """Consolidate what waits, unless somebody else is at it; for the worker, for whose end nobody waits."""
+        if not self.worker_is_due():
+            return ()
+        from ai_memory_mcp import consolidate as consolidating
+
+        done: list[Consolidation] = []
+        with suppress(StorageError):  # another worker is at it
+            while self.worker_is_due():  # what came while the lock was held is nobody else's to do
+                with consolidating.lock(self.res, 0.0), self._llm() as model:
+                    done += consolidating.work_off(self.res, model, self._redactor(), now=_now())
+        return tuple(done)
+
+    def worker_is_due(self) -> bool:
+        """Tell whether a session waits for the language model, it may be asked, and nobody is at it."""
+        config = self.res.config.llm
+        if not config.provider:
+            return False
+        from ai_memory_mcp.llm_queue import Queue
+
+        now = _now()
+        if not Queue(self.res.home).due(now, asked=not config.automatic):
+            return False
+        from ai_memory_mcp import llm
+        from ai_memory_mcp.llm_meter import Meter
+
+        if Meter(self.res.home).paused(now):
+            return False
+        return llm.fault(config, self._llm_key()) is None and not held(self.res.home / "locks" / "consolidate.lock")
 
     def close(self) -> None:
         """Finish what was deferred: git's own index, that of a large project only after an ingest."""
@@ -528,6 +613,77 @@ class LocalMemory:
         if found is None:
             raise NotFoundError(f"the project {project_id} is gone; run: ai-memory-mcp reindex")
         return found
+
+    def _sessions_meant(self, resolved: Resolved, ref: str, *, every: bool) -> list[tuple[Project, SessionRow]]:
+        """Return the session that `ref` names, the newest one of the project, or `every` one, newest first."""
+        with self.res.index.read() as db:
+            here = self._reach(rows.projects(db), resolved, everywhere=False)
+            if ref:
+                found = [(one, row) for one in here for row in rows.find_sessions(db, ref, one.id)]
+            else:
+                found = [(one, row) for one in here for row in rows.sessions(db, one.id, -1 if every else 20)]
+                found = [(one, row) for one, row in found if row.prompts or row.tools]
+        if not found:
+            raise NotFoundError(
+                f"there is no session '{ref}' here; list them with sessions" if ref else "no session yet"
+            )
+        found.sort(key=lambda pair: pair[1].last, reverse=True)
+        return found if every else found[:1]
+
+    def _by_rule(self, project: Project, row: SessionRow) -> Consolidation:
+        """Compile a session by rule, and have it wait for the language model if there is one."""
+        from ai_memory_mcp import consolidate as consolidating
+        from ai_memory_mcp.llm_queue import Queue
+
+        row = consolidating.by_rule(self.res, project, row)
+        self._changed(project)
+        queued = bool(self.res.config.llm.provider and row.page)
+        if queued:
+            Queue(self.res.home).add(row.id, project.id, asked=True)
+        return Consolidation(
+            session=row.id,
+            agent=row.agent,
+            title=row.title,
+            page=row.page or "",
+            state="queued" if queued else "by-rule",
+            note="the language model makes more of it in the background" if queued else "",
+        )
+
+    @contextmanager
+    def _llm(self, *, asked: bool = False) -> Iterator[Llm]:
+        """The language model, for a person who waits (`asked`) or for the worker."""
+        from ai_memory_mcp import llm
+
+        env = environment()
+        with llm.Child(env) as child:
+            yield llm.Llm(self.res.config.llm, api_key(self.res.config.llm, env), self.res.home, child, asked=asked)
+
+    def _llm_status(self) -> LlmStatus:
+        from ai_memory_mcp import llm
+        from ai_memory_mcp.llm_meter import Meter
+        from ai_memory_mcp.llm_queue import Queue
+
+        config, meter, now = self.res.config.llm, Meter(self.res.home), _now()
+        waiting = Queue(self.res.home).every()
+        given_up = sum(one.given_up for one in waiting)
+        fault = llm.fault(config, self._llm_key())
+        return LlmStatus(
+            provider=config.provider,
+            model=config.model,
+            address=llm.address(config),
+            spent=meter.spent(now),
+            daily_tokens=config.daily_tokens,
+            days=meter.days(now),
+            waiting=len(waiting) - given_up,
+            given_up=given_up,
+            problem=str(fault) if fault else meter.paused(now),
+        )
+
+    def _llm_key(self) -> str:
+        try:
+            return api_key(self.res.config.llm, environment())
+        except ConfigError:  # told where the model is asked, and by doctor
+            return ""
 
     def _changed(self, project: Project) -> None:
         from ai_memory_mcp import brief as briefs

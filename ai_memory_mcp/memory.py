@@ -9,6 +9,8 @@ from typing import Protocol
 from ai_memory_mcp.model import (
     Answer,
     Brief,
+    Consolidation,
+    Contradiction,
     Document,
     Draft,
     Feedback,
@@ -21,6 +23,7 @@ from ai_memory_mcp.model import (
     Project,
     Query,
     Resolved,
+    Reverted,
     Revision,
     Scope,
     Session,
@@ -55,6 +58,10 @@ class Memory(Protocol):
 
     def history(self, scope: Scope, ref: str = "", *, limit: int = 20, diff: bool = False) -> tuple[Revision, ...]:
         """The newest commits of the project, or those that changed one page, one that is gone too (NotFoundError)."""
+
+    def revert(self, scope: Scope, ref: str) -> Reverted:
+        """Take back one commit of the project, or the consolidation of a session; what was changed since stays.
+        Raises NotFoundError, InputError, ConflictError."""
 
     def feedback(
         self, scope: Scope, ref: str, verdict: Verdict, *, note: str = "", agent: str = "", session: str = ""
@@ -98,6 +105,20 @@ class Memory(Protocol):
     ) -> ImportReport:
         """Bring the Markdown files below a folder of this machine in as pages, in one commit; repeatable.
         With `dry_run` nothing is written. Raises InputError, ProjectError, StorageError."""
+
+    def consolidate(
+        self, scope: Scope, session: str = "", *, every: bool = False, dry_run: bool = False, wait: bool = True
+    ) -> tuple[Consolidation, ...]:
+        """Compile a session (the newest one of the project when it is not named, `every` one on request) now: by
+        rule, and better where a language model is set up. Raises NotFoundError, LlmError.
+
+        Without `wait` the model does its part later, in the background. With `dry_run` it is asked, and what it would
+        write is told and kept for the next run.
+        """
+
+    def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
+        """Pages of the project that contradict each other, as far as known; with `judge` the language model looks at
+        what it has not seen yet. Raises ProjectError where no project resolves, LlmError."""
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""

@@ -405,6 +405,30 @@ class Capture(Value):
     set_aside: int = 0
 
 
+class Spending(Value):
+    """What a language model was asked for one purpose on one day: calls, how many of them failed, and tokens."""
+
+    calls: int = 0
+    failed: int = 0
+    input: int = 0
+    output: int = 0
+
+
+class LlmStatus(Value):
+    """The language model: who is asked at which address, tokens of today and their limit, calls by day and purpose,
+    sessions that wait for it, and why it is not asked just now ('' when it is)."""
+
+    provider: str
+    model: str
+    address: str
+    spent: int
+    daily_tokens: int
+    days: dict[str, dict[str, Spending]]
+    waiting: int = 0
+    given_up: int = 0
+    problem: str = ""
+
+
 class Status(Value):
     """What is there, how the project was resolved, and whether all is well."""
 
@@ -415,6 +439,7 @@ class Status(Value):
     capture: Capture
     handoff: str = ""
     problems: tuple[str, ...] = ()
+    llm: LlmStatus | None = None
 
 
 class Finding(Value):
@@ -477,3 +502,43 @@ class ImportReport(Value):
     redacted: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
     dry_run: bool = False
+
+
+class Planned(Value):
+    """One page that a consolidation writes; `text` is the whole file."""
+
+    path: str
+    change: Literal["new", "changed"]
+    text: str = ""
+
+
+class Consolidation(Value):
+    """What became of one session: consolidated by a language model, planned (a dry run), queued for the worker,
+    compiled by rule alone, or unchanged because that was done before."""
+
+    session: str
+    agent: str = ""
+    title: str = ""
+    page: str = ""
+    state: Literal["consolidated", "planned", "queued", "by-rule", "unchanged", "failed"]
+    note: str = ""
+    pages: tuple[Planned, ...] = ()
+
+
+class Reverted(Value):
+    """A commit that was taken back: its pages that are as before it, and those that were changed since and stay."""
+
+    commit: str
+    message: str
+    pages: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+
+class Contradiction(Value):
+    """Two pages that cannot both hold, with what each of them says, word for word."""
+
+    page: str
+    other: str
+    quote: str
+    other_quote: str
+    why: str = ""

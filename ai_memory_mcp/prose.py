@@ -23,6 +23,7 @@ class Section(NamedTuple):
 
 
 _FENCE = re.compile(r"<(/?)(\s*)(?=ai-memory-brief)", re.I)
+_DATA = re.compile(r"<(\s*/?\s*memory-data)", re.I)
 _CODE_BLOCK = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.S | re.M)
 _HTML = re.compile(r"<(?=[/!?]|(?:script|style|iframe|img|svg|object|embed|form|input|a|div|span|details|summary|h[1-6])\b)", re.I)  # fmt: skip
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -31,6 +32,22 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def defuse(text: str) -> str:
     """Return the text with the marks of our own brief broken, so that it can neither open nor close a fence."""
     return _FENCE.sub(r"‹\1", text)
+
+
+def fence(text: str, source: str = "") -> str:
+    """Return stored text marked as data, for an agent or a language model, with forged marks broken. `source` is ours."""
+    told = f' source="{source}"' if source else ""
+    return f"<memory-data{told}>\n{unmarked(text).strip()}\n</memory-data>"
+
+
+def without_html(text: str) -> str:
+    """Return the text with the beginnings of HTML that does something broken."""
+    return _HTML.sub("‹", text)
+
+
+def unmarked(text: str) -> str:
+    """Return the text with marks of that fence broken, so that it can neither open nor close one."""
+    return _DATA.sub(r"&lt;\1", text)
 
 
 def inline(text: str, limit: int) -> str:

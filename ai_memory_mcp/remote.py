@@ -90,6 +90,7 @@ class RemoteMemory:
     read = _asks(Memory.read)
     write = _asks(Memory.write)
     history = _asks(Memory.history)
+    revert = _asks(Memory.revert)
     feedback = _asks(Memory.feedback)
     recent = _asks(Memory.recent)
     handoffs = _asks(Memory.handoffs)
@@ -99,6 +100,8 @@ class RemoteMemory:
     brief = _asks(Memory.brief)
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
+    consolidate = _asks(Memory.consolidate)
+    contradictions = _asks(Memory.contradictions)
     reindex = _asks(Memory.reindex)
 
     def status(self, scope: Scope) -> Status:

@@ -10,7 +10,9 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import markdown, pages
@@ -104,43 +106,87 @@ def read_observations(res: Resources, row: SessionRow) -> list[Observation]:
     return sorted(found.values(), key=lambda observation: (observation.at, observation.id))
 
 
-def close(res: Resources, project: Project, row: SessionRow) -> tuple[SessionRow, Handoff | None]:
-    """Compile the session's page and automatic handoff in one commit. Returns the row and the handoff, if any.
+@dataclass(frozen=True)
+class Work:
+    """What a session's page and handoff are made of, up to its last work. `mark` stands for the observations: the
+    same mark, the same input. `offered` are the ids of `others` that some session was shown."""
 
-    A session without substance (no real prompt and no tool use) leaves nothing. The caller holds the project's
-    handoff lock, so that nobody accepts what is being rewritten.
-    """
-    if not row.prompts and not row.tools:
-        return row, None
+    told: Session
+    found: Digest
+    mark: str
+    observations: list[Observation]
+    own: list[Handoff]
+    others: list[Handoff]
+    offered: frozenset[str]
+    taken: Handoff | None
+    path: str  # of the page that there is already, '' for none
+    handed_over: bool  # nothing is left to hand over
+
+
+def survey(res: Resources, project: Project, row: SessionRow) -> Work:
+    """Read what a session did and what stands about it."""
     with res.index.read() as db:
         own = rows.handoffs(db, session_id=row.id)
         others = rows.handoffs(db, project.id)
-        offered = {one.id for one in others if rows.offered(db, one.id)}
+        offered = frozenset(one.id for one in others if rows.offered(db, one.id))
+        path = row.page or rows.path_of_id(db, row.id, project.id)  # of one made before the session was over
     observations = read_observations(res, row)
     worked = max((seen.at for seen in observations if seen.kind not in _LIFECYCLE), default=row.last)
+    asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
     told = row.plain().model_copy(update={"last": worked, "ended": worked})
     taken = _taken_up(others, row.id)
-    found = _continued(digest(told, [seen for seen in observations if seen.at <= worked]), taken)
-    rendered = render_page(found, told)
-    if taken:
-        rendered = rendered.model_copy(update={"body": f"Continues [[{taken.path}]].\n\n{rendered.body}"})
-    page = _page(told, rendered)
-    texts: dict[str, str | None] = {}
-    if not _edited_by_hand(res, project, page.path):
-        texts[page.path] = _stamped(markdown.text_from(page))
-    asked = max((seen.at for seen in observations if is_real_prompt(seen)), default=row.started)
-    made = None if _already_told(worked, asked, own) else _handoff(told, found, rendered, own)
-    if made and taken and not any(seen.family in ("shell", "edit") for seen in observations):
-        made = _carried_over(made, taken)
+    known = [seen for seen in observations if seen.at <= worked]
+    return Work(
+        told=told,
+        found=_continued(digest(told, known), taken),
+        mark=_check("\n".join(seen.id for seen in known if seen.kind not in _LIFECYCLE)),
+        observations=known,
+        own=own,
+        others=others,
+        offered=offered,
+        taken=taken,
+        path=path,
+        handed_over=_already_told(worked, asked, own),
+    )
+
+
+def written(work: Work, found: Digest) -> tuple[Page, Handoff | None]:
+    """Return the session's page and its automatic handoff (None when nobody has to know anything) by a digest."""
+    rendered = render_page(found, work.told)
+    if work.taken:
+        rendered = rendered.model_copy(update={"body": f"Continues [[{work.taken.path}]].\n\n{rendered.body}"})
+    made = None if work.handed_over else _handoff(work.told, found, rendered, work.own)
+    if made and work.taken and not any(seen.family in ("shell", "edit") for seen in work.observations):
+        made = _carried_over(made, work.taken)
     if made and not (made.summary or any(getattr(made, name) for name in handoffs.SECTIONS)):
         made = None  # a tool was used and nothing said or changed: nothing that anybody must know
-    if made:
-        texts[made.path] = handoffs.to_text(made, f"Handoff: {rendered.title}")
-        for old in handoffs.superseded_by(made, row.begun or row.started, others, offered):
+    return _page(work.told.model_copy(update={"page": work.path or None}), rendered), made
+
+
+def close(res: Resources, project: Project, row: SessionRow, *, over: bool = True) -> tuple[SessionRow, Handoff | None]:
+    """Compile the session's page and automatic handoff in one commit. Returns the row and the handoff, if any.
+
+    A session without substance (no real prompt and no tool use) leaves nothing; one that is not `over` leaves no
+    handoff. What was made better of the same observations stays as it is. The caller holds the project's handoff
+    lock, so that nobody accepts what is being rewritten.
+    """
+    if not row.prompts and not row.tools:
+        return row, None
+    work = survey(res, project, row)
+    page, made = written(work, work.found)
+    texts: dict[str, str | None] = {}
+    standing = standing_page(res, project, page.path)
+    better = standing.consolidated == work.mark
+    if not standing.by_hand and not better:
+        texts[page.path] = stamped(markdown.text_from(page))
+    if made and over:
+        if not better or not (res.wiki(project).folder / made.path).exists():
+            texts[made.path] = handoffs.to_text(made, f"Handoff: {page.title}")
+        for old in handoffs.superseded_by(made, row.begun or row.started, work.others, work.offered):
             text = pages.load(res, project, old.path)[1]
             texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
-    pages.save(res, project, texts, f"Session of {row.agent}: {rendered.title}", when=worked)
-    return row.model_copy(update={"page": page.path, "title": rendered.title}), made
+    pages.save(res, project, texts, f"Session of {row.agent}: {page.title}", when=work.told.last)
+    return row.model_copy(update={"page": page.path, "title": page.title}), made if over else None
 
 
 def _page(row: Session, rendered: Rendered) -> Page:
@@ -214,16 +260,27 @@ def _carried_over(made: Handoff, old: Handoff) -> Handoff:
     return made.model_copy(update={**merged, "summary": summary[:2000]})
 
 
-def _stamped(text: str) -> str:
+def stamped(text: str) -> str:
     """Mark a compiled page with a check sum of its body, so that an edit by hand is seen and never overwritten."""
     return markdown.set_keys(text, {"compiled": _check(markdown.parse(text)[1])})
 
 
-def _edited_by_hand(res: Resources, project: Project, path: str) -> bool:
+class Standing(NamedTuple):
+    """What is at a path: the text ('' for none), whether a person or an agent wrote its body, and the mark of the
+    observations that a language model has made it of ('' where none has)."""
+
+    text: str = ""
+    by_hand: bool = False
+    consolidated: str = ""
+
+
+def standing_page(res: Resources, project: Project, path: str) -> Standing:
+    """Look at a page as it is on disk."""
     if not (res.wiki(project).folder / path).exists():
-        return False
-    meta, body = markdown.parse(res.wiki(project).read(path).decode("utf-8", "replace"))
-    return str(meta.get("compiled", "")) != _check(body)
+        return Standing()
+    text = res.wiki(project).read(path).decode("utf-8", "replace")
+    meta, body = markdown.parse(text)
+    return Standing(text, str(meta.get("compiled", "")) != _check(body), str(meta.get("consolidated", "")))
 
 
 def _check(body: str) -> str:

@@ -20,6 +20,7 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.ingest import Place
 from ai_memory_mcp.ledger import Ledger
+from ai_memory_mcp.llm_queue import Queue
 from ai_memory_mcp.model import Handoff, Project
 from ai_memory_mcp.resources import Resources
 
@@ -98,6 +99,8 @@ def _settle_one(
         with handoff_lock(res, project):
             closed, made = sessions.close(res, project, row)
         _record_close(res, closed)
+        if closed.page and res.config.llm.by_itself:
+            Queue(res.home).add(row.id, project.id)
         done.closed += 1
         done.handoffs += made is not None
         done.projects[project.id] = project

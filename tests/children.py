@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import FrameType
@@ -20,11 +21,13 @@ import dulwich.repo
 import dulwich.worktree
 import filelock
 
-from ai_memory_mcp import emit
+from ai_memory_mcp import consolidate, emit
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.errors import ConflictError, NotFoundError
+from ai_memory_mcp.index import rows
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Query, Scope
+from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
 
 PRELOADED = (dulwich.objects, dulwich.repo, dulwich.worktree, filelock)
@@ -102,6 +105,34 @@ def emit_many(home: str, session: str, payloads: list[tuple[str, dict[str, Any]]
     results.put(errors)
 
 
+class Scribe:
+    """Answers as a language model would, without one: for tests of what comes before and after the answer."""
+
+    def ask(self, purpose: str, system: str, user: str, answer: Any, *, max_tokens: int) -> Any:
+        queue = {"kind": "concept", "title": "The queue", "body": "It is kept by [[Use SQLite]], not in memory."}
+        use = {"kind": "decision", "title": "Use SQLite", "body": "One file, no server. See [[The queue]]."}
+        proposal = {"title": "Clear it hourly", "body": "It was stale within the hour."}
+        told = {"headline": "Mended it", "outcome": ["The parser is mended."], "next_steps": ["Write the docs."]}
+        return answer.model_validate({**told, "pages": [queue, use], "proposals": [proposal]})
+
+
+def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
+    """Consolidate the newest session and be killed as `ingest_killed` is."""
+    memory = opened(home)
+    project = memory.resolve(Scope(cwd=cwd)).project
+    with memory.res.index.read() as db:
+        row = rows.sessions(db, project.id, 1)[0] if project else None
+    assert project
+    assert row
+    now = datetime.now(timezone.utc)
+
+    def work() -> None:
+        with consolidate.lock(memory.res, 5):
+            consolidate.consolidate(memory.res, project, row, Scribe(), Redactor(), now=now)  # type: ignore[arg-type]
+
+    killed(work, memory, at, counted)
+
+
 def ingest_killed(home: str, at: int, counted: str) -> None:
     """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
     memory = opened(home)
@@ -162,6 +193,7 @@ WATCHED = frozenset(  # where state on disk changes; pure modules would only dil
         "registry.py",
         "importing.py",
         "brief.py",
+        "consolidate.py",
         "index/db.py",
         "index/rows.py",
     )

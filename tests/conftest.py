@@ -12,6 +12,7 @@ import pytest
 
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.config import Config
+from ai_memory_mcp.llm import Child
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.place import default_home
 from ai_memory_mcp.resources import Resources
@@ -78,6 +79,13 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     yield base
     told, seen[:] = list(seen), []
     assert not told, f"the test reached outside: {told}"
+
+
+@pytest.fixture(scope="session")
+def child() -> Iterator[Child]:
+    """One process with litellm for all tests that need it: starting it costs seconds."""
+    with Child({"PATH": os.environ["PATH"]}) as found:
+        yield found
 
 
 @pytest.fixture

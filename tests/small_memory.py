@@ -12,6 +12,7 @@ from ai_memory_mcp.errors import ConflictError, NotFoundError, ProjectError
 from ai_memory_mcp.model import (
     Answer,
     Brief,
+    Consolidation,
     Counts,
     Document,
     Draft,
@@ -128,6 +129,12 @@ class SmallMemory:
         project = {"name": "small", "resolved_by": "folder", "root": scope.cwd}
         counts = Counts(pages=len(self.pages))
         return Status(home="/home", project=project, counts=counts, spool={"pending": 0}, capture={})
+
+    def consolidate(self, scope: Scope, session: str = "", **told: bool) -> tuple[Consolidation, ...]:
+        self._enter(scope)
+        page = "" if session == "empty" else "sessions/one.md"
+        note = "" if told["wait"] else "in the background"
+        return (Consolidation(session=session or "newest", state="queued", page=page, note=note),)
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         return IngestReport()

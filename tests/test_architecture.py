@@ -26,16 +26,21 @@ LAYERS = (
     ),
     (
         "resources",
-        "config project spool journal gitlog wiki index files processes agents.spec resources link tokens away",
+        """config project spool journal gitlog wiki index files processes agents.spec resources link tokens away llm
+        llm_child llm_meter llm_queue""",
     ),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
-        ingest settle brief recall reindex writing history related feedback importing
-        importing_files importing_places book deliver sending""",
+        ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
+        book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
+        consolidate_pages reverting contradictions""",
     ),
     ("composition", "local remote"),
-    ("surfaces", "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade agents cli server __main__"),
+    (
+        "surfaces",
+        "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade waking agents cli server __main__",
+    ),
 )
 
 # Who may import what. The heavy and the dangerous have one door each.
@@ -51,7 +56,7 @@ DOORS = {
     "http": ("link",),
     "filelock": ("files",),
     "yaml": ("markdown", "agents.yamledit"),
-    "litellm": (),
+    "litellm": ("llm_child",),
 }
 
 
@@ -265,3 +270,25 @@ def test_the_wheel_holds_agent_configs_and_hook_scripts(tmp_path: Path) -> None:
         assert f"ai_memory_mcp/agent_configs/{spec}/agent.toml" in names
     assert "ai_memory_mcp/hook_scripts/emit.sh" in names
     assert not [name for name in names if name.startswith(("tests/", "shared"))]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "from ai_memory_mcp.emit import main; main(['claude-code', 'UserPromptSubmit'])",
+        "import site; site.main(); from ai_memory_mcp.cli.main import main; main(['search', 'parser'])",
+        "import site; site.main(); from ai_memory_mcp.local import open_local; memory = open_local(); memory.tick()",
+        "import ai_memory_mcp.server.stdio",
+    ],
+    ids=["emit", "search", "tick", "serve"],
+)
+def test_a_language_model_that_is_set_up_is_loaded_by_nobody_who_does_not_ask_it(
+    command: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not litellm, not what starts it, and not the client libraries that it brings."""
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text('[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n')
+    monkeypatch.setenv("AI_MEMORY_LLM_PROVIDER", "openai")
+    told = loaded_by(command)
+
+    assert told & {"litellm", "openai", "httpx", "ai_memory_mcp.llm", "ai_memory_mcp.llm_child"} == set()

@@ -480,3 +480,21 @@ def test_other_interpreters_store_the_same(hook, python):
     assert two["payload"]["a"] == "[REDACTED:anthropic-key]"
     assert len(three["payload"]["t"]) <= 16_384
     assert hook.log() == ""
+
+
+@pytest.mark.parametrize("way", ["variable", "file", "nothing"])
+def test_before_a_compaction_the_worker_starts_where_a_language_model_is_set_up(hook, way):
+    """Nobody answers at that address: what is shown is that the worker takes the event in."""
+    env = dict(hook.env)
+    if way == "variable":
+        env |= {"AI_MEMORY_LLM_PROVIDER": "openai", "AI_MEMORY_LLM_MODEL": "m"}
+    if way == "file":
+        (hook.home / "config.toml").write_text('[llm]\nprovider = "openai"\nmodel = "m"\n')
+    hook.emit(hook.payload(trigger="auto"), "claude-code", "PreCompact", env=env)
+    deadline = time.monotonic() + (20 if way != "nothing" else 1)
+    while hook.entries() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert bool(hook.entries()) == (way == "nothing")
+    while (hook.home / "locks" / "ingest.lock.holder").exists():
+        time.sleep(0.05)

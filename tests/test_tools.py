@@ -270,3 +270,11 @@ def test_a_page_as_it_was_says_so(memory: SmallMemory) -> None:
 def test_hits_say_when_and_by_whom_they_were_written(memory: SmallMemory) -> None:
     ask(memory, "memory.write", title="a", body="x")
     assert f"note · ref `notes/a.md` · {NOW:%Y-%m-%d} · claude-code" in ask(memory, "memory.search", query="x")
+
+
+def test_consolidate_names_the_page_and_never_waits_for_the_model(memory: SmallMemory) -> None:
+    assert ask(memory, "memory.consolidate", session="s-9") == (
+        "Session s-9 is compiled: memory.read `sessions/one.md`. in the background."
+    )
+    assert "Session newest is compiled: nothing" not in ask(memory, "memory_consolidate")
+    assert "nothing was said or done" in ask(memory, "memory.consolidate", session="empty")

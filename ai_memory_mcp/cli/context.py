@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Scope
 from ai_memory_mcp.remote import open_memory
+from ai_memory_mcp.waking import wake_worker
 
 
 @contextmanager
@@ -20,6 +21,7 @@ def opened() -> Iterator[Memory]:
         yield memory
     finally:
         memory.close()
+    wake_worker(memory)
 
 
 def scope(args: argparse.Namespace) -> Scope:

@@ -153,7 +153,8 @@ def _wire_commands(add: Add) -> None:
     agents.add_argument("--markdown", action="store_true", help="print only what is supported, as a Markdown table")
     agents.add_argument("--bundle", metavar="AGENT", help="write the ready plugin of this agent instead")
     agents.add_argument("--out", metavar="FOLDER", default=".", help="where to write it (default: here)")
-    add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
+    doctor = add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
+    doctor.add_argument("--llm", action="store_true", help="also ask the language model for one word")
     upgrade = add("upgrade", "upgrade:upgrade", "upgrade this program and what setup has wired")
     upgrade.add_argument("--check", action="store_true", help="only tell which version is installed and available")
     upgrade.add_argument("--yes", action="store_true", help="do it without asking")
@@ -214,6 +215,8 @@ def _use_commands(add: Add) -> None:
     history.add_argument("ref", nargs="?", default="", help="path, id or title of a page; one that is gone by its path")
     history.add_argument("--limit", type=_between(1, 1000), default=20, metavar="N", help="how many commits (1-1000)")
     history.add_argument("--diff", action="store_true", help="show what changed")
+    revert = add("revert", "use:revert", "take back one commit, or what the language model made of a session")
+    revert.add_argument("ref", help="the beginning of a commit's id, or the id of a session")
     feedback = add("feedback", "use:feedback", "say what a page or a hit was worth, for its rank from now on")
     feedback.add_argument("ref", help="path, id or title of a page; id of a hit")
     feedback.add_argument("verdict", choices=VERDICTS, help="stale: it was true once")
@@ -290,6 +293,16 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     ingest = add("ingest", "run:ingest", "take in what waits in the spool")
     ingest.add_argument("--quiet", action="store_true", help="say nothing")
     ingest.add_argument("--retry", action="store_true", help="try again what was set aside")
+    consolidate = add_scoped(
+        "consolidate", "run:consolidate", "compile a session now, and have the language model make more of it"
+    )
+    consolidate.add_argument("session", nargs="?", default="", help="its id (default: the newest of the project)")
+    consolidate.add_argument("--all", action="store_true", help="every session of the project, newest first")
+    consolidate.add_argument(
+        "--dry-run", action="store_true", help="ask the model, but only show what would be written"
+    )
+    lint = add_scoped("lint", "run:lint", "tell which pages contradict each other, as far as known")
+    lint.add_argument("--llm", action="store_true", help="have the language model judge what it has not seen yet")
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

@@ -14,13 +14,17 @@ from pydantic import BaseModel
 
 from ai_memory_mcp.model import (
     Answer,
+    Consolidation,
+    Contradiction,
     Document,
     Feedback,
     Finding,
     Handoff,
     Hit,
     ImportReport,
+    LlmStatus,
     Project,
+    Reverted,
     Revision,
     Session,
     Status,
@@ -168,6 +172,15 @@ def revisions(found: Sequence[Revision]) -> None:
         out("no history yet")
 
 
+def reverted(done: Reverted) -> None:
+    """Print what was taken back."""
+    out(f"{styled(done.commit[:10], 'cyan')}  {safe(done.message)}")
+    for path in done.pages:
+        out(f"  as before  {safe(path)}")
+    for path in done.kept:
+        out(styled(f"  changed since, stays  {safe(path)}", "yellow"))
+
+
 def _commit(one: Revision) -> str:
     return f"{one.commit[:10]}  {one.at:%Y-%m-%d %H:%M} UTC  {one.author}: {one.message}"
 
@@ -217,6 +230,34 @@ def tokens(found: Sequence[Token]) -> None:
         out("There are no tokens: the server answers on this machine only, and anybody on it.")
 
 
+def consolidated(found: Sequence[Consolidation]) -> None:
+    """Print what became of sessions; of a dry run the pages themselves."""
+    words = {"by-rule": "compiled by rule", "planned": "would be consolidated"}
+    for one in found:
+        title = styled(safe(one.title) or "(nothing said)", "bold")
+        out(f"{one.session[:8]}  {title}  {words.get(one.state, one.state)}")
+        if one.note:
+            out(f"          {safe(one.note)}")
+        if one.page and not one.pages:
+            out(f"          {styled(safe(one.page), 'cyan')}")
+        for page in one.pages:
+            out(f"          {page.change.ljust(8)}{styled(safe(page.path), 'cyan')}")
+        if one.state == "planned":
+            for page in one.pages:
+                out(f"\n{styled(safe(page.path), 'bold')}\n{safe(page.text.rstrip())}")
+
+
+def contradictions(found: Sequence[Contradiction]) -> None:
+    """Print pages that contradict each other, with their words."""
+    for one in found:
+        out(styled(safe(one.why) or "contradiction", "bold"))
+        for path, quote in ((one.page, one.quote), (one.other, one.other_quote)):
+            out(f"  {styled(safe(path), 'cyan')}: {safe(quote)}")
+        out()
+    if not found:
+        out("no contradictions are known")
+
+
 def projects(found: Sequence[Project]) -> None:
     """Print known projects."""
     for one in found:
@@ -245,6 +286,8 @@ def status(found: Status) -> None:
     out(f"spool     {found.spool['pending']} waiting, {found.spool['set_aside']} set aside")
     out(f"handoff   {found.handoff[:8] + ' is waiting' if found.handoff else 'none waiting'}")
     out(f"home      {found.home}")
+    if found.llm:
+        _llm(found.llm)
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
 
@@ -273,6 +316,21 @@ def _list(lines: Sequence[str]) -> None:
         out(line)
     if len(lines) > LISTED:
         out(f"  … and {len(lines) - LISTED:,} more; --json lists all")
+
+
+def _llm(found: LlmStatus) -> None:
+    waiting = f", {found.waiting} sessions wait" if found.waiting else ""
+    given_up = f", {found.given_up} given up" if found.given_up else ""
+    out(
+        f"llm       {safe(found.provider)} {safe(found.model)}: {found.spent:,} of {found.daily_tokens:,} tokens today"
+        f"{waiting}{given_up}"
+    )
+    for day, purposes in found.days.items():
+        for purpose, one in purposes.items():
+            failed = f" ({one.failed} failed)" if one.failed else ""
+            out(f"          {day}  {safe(purpose)}: {one.calls} calls{failed}, {one.input:,} in, {one.output:,} out")
+    if found.problem:
+        out(styled(f"          {safe(found.problem)}", "yellow"))
 
 
 def agents(rows: Sequence[Mapping[str, Any]]) -> None:

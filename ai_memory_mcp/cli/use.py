@@ -89,6 +89,14 @@ def history(args: argparse.Namespace) -> int:
     return 0
 
 
+def revert(args: argparse.Namespace) -> int:
+    """Take back one commit, or the consolidation of a session."""
+    with opened() as memory:
+        done = memory.revert(scope(args), args.ref)
+    render.as_json(done) if args.json else render.reverted(done)
+    return 0
+
+
 def feedback(args: argparse.Namespace) -> int:
     """Say what a page or a hit was worth."""
     with opened() as memory:

@@ -134,6 +134,12 @@ def recent(db: sqlite3.Connection, project_id: str, limit: int) -> list[CommitRo
     return [_row(row, *_pages(db, row["number"])) for row in found]
 
 
+def pages_of(db: sqlite3.Connection, number: int) -> list[Touch]:
+    """Return every page that a commit changed, by its number here."""
+    found = db.execute("SELECT path, how, blob FROM revisions WHERE number = ? AND how <> 'merged'", (number,))
+    return [_touch(row) for row in found]
+
+
 def _pages(db: sqlite3.Connection, number: int) -> tuple[tuple[Touch, ...], int]:
     where = "FROM revisions WHERE number = ? AND how <> 'merged'"
     found = db.execute(f"SELECT path, how, blob {where} ORDER BY path LIMIT {PAGES}", (number,)).fetchall()

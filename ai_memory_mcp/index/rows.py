@@ -419,6 +419,12 @@ def find_pages(db: sqlite3.Connection, ref: str, project_id: str) -> list[tuple[
     return [(project_id, path) for path in facts.named(db, project_id, ref)]
 
 
+def path_of_id(db: sqlite3.Connection, page_id: str, project_id: str) -> str:
+    """Return where the project's page with this id is, '' when there is none."""
+    row = db.execute("SELECT path FROM pages WHERE id = ? AND project = ? LIMIT 1", (page_id, project_id)).fetchone()
+    return str(row["path"]) if row else ""
+
+
 def recent_pages(
     db: sqlite3.Connection, project_ids: Sequence[str], kinds: Sequence[str], limit: int
 ) -> list[tuple[str, str]]:

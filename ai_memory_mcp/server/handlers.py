@@ -87,6 +87,10 @@ def _feedback(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments
     return render.feedback(memory.feedback(scope, **arguments, agent=caller.agent, session=caller.session))
 
 
+def _consolidate(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
+    return render.consolidation(memory.consolidate(scope, arguments.get("session", ""), wait=False)[0])
+
+
 def _status(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
     return render.status(memory.status(scope))
 
@@ -106,5 +110,6 @@ _HANDLERS: dict[str, _Handler] = {
     "memory.handoff": _handoff,
     "memory.brief": _brief,
     "memory.feedback": _feedback,
+    "memory.consolidate": _consolidate,
     "memory.status": _status,
 }

@@ -5,24 +5,12 @@ Stored text cannot close the fence: its markers are defused, in titles and snipp
 
 from __future__ import annotations
 
-import re
-
-from ai_memory_mcp.model import Answer, Brief, Document, Feedback, Handoff, Hit, Page, Status
+from ai_memory_mcp.model import Answer, Brief, Consolidation, Document, Feedback, Handoff, Hit, Page, Status
+from ai_memory_mcp.prose import fence, unmarked
 
 READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
 VERDICTS_SHOWN = 5
 LISTED = 30  # pages of one line of what belongs to a page
-
-_MARKER = re.compile(r"<(\s*/?\s*memory-data)", re.IGNORECASE)
-
-
-def fence(text: str) -> str:
-    """Return stored text marked as data, with forged markers defused."""
-    return f"<memory-data>\n{_defused(text).strip()}\n</memory-data>"
-
-
-def _defused(text: str) -> str:
-    return _MARKER.sub(r"&lt;\1", text)
 
 
 def answer(found: Answer) -> str:
@@ -30,7 +18,7 @@ def answer(found: Answer) -> str:
     by = f" by {found.resolved_by}" if found.resolved_by else ""
     where = f"project {_word(found.project)}{by}" if found.project else "the whole workspace"
     searched = f" ({_word(found.searched)})" if found.searched else ""
-    hint = f"\n{_defused(found.hint)}" if found.hint else ""
+    hint = f"\n{unmarked(found.hint)}" if found.hint else ""
     if not found.hits:
         return f"Nothing found in {where}{searched}.{hint}"
     hits = "\n".join(_hit(number, hit, found.project) for number, hit in enumerate(found.hits, 1))
@@ -92,6 +80,13 @@ def brief(found: Brief) -> str:
     return fence(found.text) if found.text.strip() else "There is nothing to tell yet."
 
 
+def consolidation(found: Consolidation) -> str:
+    """Say what became of a session."""
+    page = f"memory.read `{_word(found.page)}`" if found.page else "nothing was said or done that a page could tell"
+    note = f" {_word(found.note)}." if found.note else ""
+    return f"Session {_word(found.session)} is compiled: {page}.{note}"
+
+
 def status(found: Status) -> str:
     """Render project, counts, capture accounting and problems."""
     project = found.project or {}
@@ -105,6 +100,9 @@ def status(found: Status) -> str:
     ]
     if found.handoff:
         lines.append(f"Waiting handoff: {_word(found.handoff)} (memory.handoff, action accept)")
+    if found.llm:
+        told = f"{found.llm.spent:,} of {found.llm.daily_tokens:,} tokens today, {found.llm.waiting} sessions wait"
+        lines.append(f"Language model: {_word(found.llm.model)}, {told}. {_word(found.llm.problem)}".rstrip())
     lines += [f"Problem: {_word(problem)}" for problem in found.problems] or ["No problems."]
     return "\n".join(lines)
 
@@ -175,4 +173,4 @@ def _cut(text: str, limit: int) -> str:
 
 def _word(text: str) -> str:
     """Return stored text that is quoted outside the fence: one short line without markers."""
-    return _defused(_cut(text, 200))
+    return unmarked(_cut(text, 200))

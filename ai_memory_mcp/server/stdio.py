@@ -180,6 +180,9 @@ class _Tick:
 
             self._memory = open_memory()
         self._memory.tick()
+        from ai_memory_mcp.waking import wake_worker
+
+        wake_worker(self._memory)
 
 
 def _note_end(caller: Caller) -> None:

@@ -142,6 +142,16 @@ TOOLS: Tools = (
         ["ref", "verdict"],
     ),
     _tool(
+        "memory.consolidate",
+        "Compile a session into its page now, instead of at its end; a language model, where one is set up, adds"
+        " pages of what lasts in the background.",
+        {
+            "session": {"type": "string", "description": "Its id; default: the newest one."},
+            "project": _PROJECT,
+        },
+        [],
+    ),
+    _tool(
         "memory.status",
         "Which project this is and why, how much is stored, and whether capture works.",
         {"project": _PROJECT},

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ai_memory_mcp.local import READ_WAIT, LocalMemory
+from ai_memory_mcp.waking import wake_worker
 
 T = TypeVar("T")
 ASKING = 4  # threads
@@ -87,6 +88,7 @@ class Workers:
             self._wake.clear()
             try:
                 memory.tick()
+                wake_worker(memory)
                 left = memory.res.spool.pending()
             except Exception:  # the next round may succeed; what was delivered is safe in the spool
                 _log.exception("taking in what waits failed")

@@ -1,0 +1,233 @@
+"""Pages of what lasts, from a model's answer. Where a page lies is decided here, never by the model: it may only name
+pages that it was shown. Rules, slots and pinned pages are never touched; what it wants of them becomes a proposal.
+
+A page that a person or an agent wrote is not rewritten either: a new one takes its place, and the old one stays,
+marked as superseded. So nothing that anybody wrote is lost by a bad answer.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ai_memory_mcp import markdown, pages, sessions
+from ai_memory_mcp.consolidate_check import OUR_SECTIONS, Checker, kind_of
+from ai_memory_mcp.consolidate_model import Answer, PageAnswer, ProposalAnswer, Related
+from ai_memory_mcp.errors import NotFoundError
+from ai_memory_mcp.index import rows
+from ai_memory_mcp.model import Page, PageKind, Project, Session
+from ai_memory_mcp.project import NAMESPACE
+from ai_memory_mcp.prose import normal
+from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.writing import FOLDERS
+
+PAGES, PROPOSALS, SUPERSEDED, SEE_ALSO = 5, 2, 4, 6
+TITLE, SUMMARY = 100, 200
+SOURCES = 20  # sessions that a page names; of more the first and the last ones
+PROPOSAL = "proposal"  # the tag of notes that a person shall decide on
+
+_SOURCE = re.compile(r"^- \[\[sessions/[^\]\n]+\]\][^\n]*$", re.M)
+
+
+class Place(NamedTuple):
+    """Where a page of the answer goes: over `old`, a page of ours (whose words it does not replace where the model
+    has not `seen` them), or to a new path in place of those it supersedes."""
+
+    said: PageAnswer
+    kind: PageKind
+    title: str
+    path: str
+    old: Related | None
+    seen: bool
+    supersedes: tuple[Related, ...]
+
+
+class Drafts:
+    """What there is to link to and to take the place of: the session's page, pages that were shown, rules, and the
+    pages of this very answer (`placed`, by title). Made before the model is asked: texts are as they were then."""
+
+    def __init__(
+        self,
+        res: Resources,
+        project: Project,
+        session: Session,
+        page: str,
+        shown: Sequence[Related],
+    ) -> None:
+        self.project = project
+        self.session = session
+        self.page = page
+        self.placed: dict[str, str] = {}
+        self._res = res
+        self._given = {one.page.path: one for one in shown}
+        self._texts = {one.page.path: one.text for one in shown}
+
+    def given(self, ref: str) -> Related | None:
+        """Return the page that was shown to the model and that `ref` names, by path."""
+        ref = ref.strip().removeprefix("[[").removesuffix("]]").strip()
+        return self._given.get(ref) or self._given.get(f"{ref}.md")
+
+    def same(self, kind: str, title: str) -> Related | None:
+        """Return the current page of this kind that is called so already, shown or not."""
+        with self._res.index.read() as db:
+            found = [
+                ref for word in (title, markdown.slug(title)) for ref in rows.find_pages(db, word, self.project.id)
+            ]
+        for path in dict.fromkeys(path for _, path in found):
+            try:
+                page, text = pages.load(self._res, self.project, path)
+            except NotFoundError:
+                continue
+            if page.kind == kind and page.status == "current" and normal(page.title) == normal(title):
+                by_hand = sessions.standing_page(self._res, self.project, path).by_hand
+                return self._given.get(path) or Related(page, text, ours=not by_hand)
+        return None
+
+    def page_at(self, ref: str) -> str:
+        """Return the path that a link of the model's means: what it was shown or has written itself, '' for others."""
+        found = self.given(ref)
+        if found:
+            return found.page.path
+        titles = {normal(one.page.title): path for path, one in self._given.items()}
+        titles |= {normal(title): path for title, path in self.placed.items()}
+        known = {*self.placed.values(), self.page}
+        return ref if ref in known else titles.get(normal(ref), "")
+
+    def text_at(self, path: str) -> str:
+        """Return the file at a path as it was when this was asked first, '' where there is none."""
+        if path not in self._texts:
+            self._texts[path] = sessions.standing_page(self._res, self.project, path).text
+        return self._texts[path]
+
+    def free_path(self, kind: str, title: str) -> str:
+        """Return a path for a new page, which nobody has."""
+        stem = f"{FOLDERS[kind]}/{markdown.slug(title)}"
+        taken, number = set(self.placed.values()), 1
+        while (path := f"{stem}{'' if number == 1 else f'-{number}'}.md") in taken or self.text_at(path):
+            number += 1
+        return path
+
+
+def lasting_pages(answer: Answer, check: Checker, found: Drafts) -> dict[str, str]:
+    """Return the pages to write, path -> text: those of the answer, those they supersede, and proposals."""
+    proposals = list(answer.proposals)
+    places = list(_places(answer, check, found, proposals))
+    texts: dict[str, str] = {}
+    for place in places:  # only now: their links may lead to each other
+        text = _text(place, check, found)
+        if text:
+            texts[place.path] = text
+            for old in place.supersedes:
+                gone = {"status": "superseded", "superseded_by": place.path}
+                texts.setdefault(old.page.path, markdown.set_keys(old.text, gone))
+    for proposal in proposals[:PROPOSALS]:
+        texts |= _proposal(proposal, check, found)
+    return texts
+
+
+def _places(answer: Answer, check: Checker, found: Drafts, proposals: list[ProposalAnswer]) -> Iterator[Place]:
+    """Decide where each page goes; what may not be written becomes a proposal."""
+    left = SUPERSEDED
+    for said in answer.pages[:PAGES]:
+        kind, title = kind_of(said.kind), check.line(said.title, TITLE)
+        if not title or title in found.placed or not check.body(said.body):
+            continue
+        old = found.given(said.updates) or (found.same(kind, title) if kind else None)
+        seen = bool(old and found.given(old.page.path))
+        if not kind or (old and not (old.changeable and (seen or old.ours))):
+            about = old.page.path if old else ""
+            proposals.append(ProposalAnswer(about=about, title=said.title, body=said.body))
+            continue
+        ours = old if old and old.ours and old.page.path not in found.placed.values() else None
+        path = ours.page.path if ours else found.free_path(kind, title)
+        outdated = {one.page.path: one for ref in said.supersedes if (one := found.given(ref)) and one.changeable}
+        if old and not ours:
+            outdated = {old.page.path: old, **outdated}
+        over = tuple(one for where, one in outdated.items() if where not in (path, *found.placed.values()))[:left]
+        left -= len(over)
+        found.placed[title] = path
+        yield Place(said, _kind(ours, kind), title, path, ours, seen, over)
+
+
+def _kind(ours: Related | None, kind: str) -> PageKind:
+    """A page that is rewritten stays of its kind: its folder says so."""
+    found: PageKind = ours.page.kind if ours else kind  # type: ignore[assignment]  # one of LASTING
+    return found
+
+
+def _text(place: Place, check: Checker, found: Drafts) -> str:
+    body = check.body(place.said.body)
+    if not body:
+        return ""
+    if place.old and not place.seen:
+        body = f"{OUR_SECTIONS.sub('', place.old.page.body).strip()}\n\n## {found.session.last:%Y-%m-%d}\n\n{body}"
+    see_also = dict.fromkeys(path for ref in place.said.see_also if (path := found.page_at(ref)))
+    linked = [path for path in (*see_also, *(one.page.path for one in place.supersedes)) if path != place.path]
+    body += _section("See also", [f"- [[{path}]]" for path in linked if path != found.page][:SEE_ALSO])
+    body += _section("Sources", _sources(place.old, found))
+    old = place.old.page if place.old else None
+    page = Page(
+        id=old.id if old else str(uuid.uuid5(NAMESPACE, f"consolidated:{found.session.id}:{place.path}")),
+        path=place.path,
+        title=place.title,
+        kind=place.kind,
+        project=found.project.id,
+        body=body + "\n",
+        tags=check.tags(place.said.tags) or (old.tags if old else ()),
+        created=old.created if old else found.session.last,
+        updated=found.session.last,
+        agent=found.session.agent,
+        session=found.session.native_id,
+        supersedes=tuple(
+            dict.fromkeys((*(old.supersedes if old else ()), *(one.page.path for one in place.supersedes)))
+        ),
+        summary=_summary(body, check),
+    )
+    return sessions.stamped(markdown.text_from(page, place.old.text if place.old else ""))
+
+
+def _proposal(said: ProposalAnswer, check: Checker, found: Drafts) -> dict[str, str]:
+    """Return a note that says what the model would change, for a person to decide; {} when it says nothing."""
+    title, body = check.line(said.title, TITLE), check.body(said.body)
+    path = f"{FOLDERS['note']}/{PROPOSAL}-{markdown.slug(title)}.md"
+    standing = found.text_at(path)
+    if not title or not body or (standing and "compiled" not in markdown.parse(standing)[0]):
+        return {}
+    about = found.page_at(said.about)
+    head = "A language model proposes this after a session. Nothing was changed; decide, and remove this note.\n\n"
+    head += f"About [[{about}]].\n\n" if about else ""
+    page = Page(
+        id=str(uuid.uuid5(NAMESPACE, f"consolidated:{found.session.id}:{path}")),
+        path=path,
+        title=f"Proposal: {title}",
+        kind="note",
+        project=found.project.id,
+        body=head + body + _section("Sources", _sources(None, found)) + "\n",
+        tags=(PROPOSAL,),
+        created=found.session.last,
+        updated=found.session.last,
+        agent=found.session.agent,
+        session=found.session.native_id,
+        summary=_summary(body, check),
+    )
+    return {path: sessions.stamped(markdown.text_from(page))}
+
+
+def _section(heading: str, lines: Sequence[str]) -> str:
+    return f"\n\n## {heading}\n\n" + "\n".join(lines) if lines else ""
+
+
+def _sources(old: Related | None, found: Drafts) -> list[str]:
+    """Return the sessions that the page was made of, each once."""
+    before = _SOURCE.findall(old.page.body) if old else []
+    mine = f"- [[{found.page}]] ({found.session.agent}, {found.session.last:%Y-%m-%d})"
+    kept = [line for line in before if not line.startswith(f"- [[{found.page}]]")]
+    return [*kept[:1], *kept[1:][-(SOURCES - 2) :], mine]
+
+
+def _summary(body: str, check: Checker) -> str:
+    """Return the first words of a page as plain text."""
+    first = next((line for line in body.splitlines() if line.strip() and not line.startswith(("#", "`", "~", "|"))), "")
+    return check.line(re.sub(r"[*_`>\[\]]", "", first).strip("- "), SUMMARY)

@@ -1,0 +1,140 @@
+"""What the language model costs, and when it is left alone: `llm/meter.json` in AI_MEMORY_HOME.
+
+Tokens are booked before they are spent and corrected by the provider's own count afterwards. So a process that is
+killed while it waits leaves its estimate booked: the daily limit errs on the cheap side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from ai_memory_mcp.errors import LlmError
+from ai_memory_mcp.files import locked, private_dir, write_atomic
+from ai_memory_mcp.model import Spending, Value
+
+LOCK_WAIT = 10.0  # seconds; it is held for a moment
+DAYS_KEPT = 31
+PATIENCE = 3  # failures in a row after which the provider is left alone for a while
+FIRST_PAUSE, LONGEST_PAUSE = 300.0, 4 * 3600.0  # seconds
+PROVIDERS_FAULT = ("down", "slow", "limited")  # what was asked may be asked again, by anybody
+HOPELESS = ("key", "model")  # nobody needs to ask again before somebody has changed something
+
+
+class _Record(Value):
+    """The file. Days are dates in UTC, purposes what the model was asked for; `why` is the last failure."""
+
+    days: dict[str, dict[str, Spending]] = Field(default_factory=dict)
+    failures: int = 0
+    paused_until: float = 0.0
+    why: str = ""
+
+
+class Meter:
+    """Books tokens and failures. Safe for concurrent processes; a damaged file begins anew."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "llm" / "meter.json"
+        self._lock = home / "locks" / "llm-meter.lock"
+
+    def begin(self, purpose: str, estimate: int, cap: int, *, now: datetime, asked: bool = False) -> None:
+        """Book a call and the tokens it may cost. Raises LlmError when the day's are spent, or during a pause.
+
+        Who `asked` for it in person is not kept waiting by a pause.
+        """
+
+        def change(record: _Record) -> _Record:
+            if not asked and record.paused_until > now.timestamp():
+                raise LlmError(_pause(record), "paused")
+            spent = _spent(record, now)
+            if spent + estimate > cap:
+                raise LlmError(
+                    f"{spent:,} of {cap:,} tokens for today are spent and this takes about {estimate:,}; wait for"
+                    " tomorrow, or raise daily_tokens under [llm] in config.toml",
+                    "capped",
+                )
+            return _booked(record, now, purpose, Spending(calls=1, input=estimate))
+
+        self._change(change)
+
+    def end(self, purpose: str, estimate: int, spent: tuple[int, int], *, now: datetime) -> None:
+        """Book what a call really cost, (tokens in, tokens out). The provider works, so a pause is over."""
+        cost = Spending(input=spent[0] - estimate, output=spent[1])
+        healthy = {"failures": 0, "paused_until": 0.0, "why": ""}
+        self._change(lambda record: _booked(record, now, purpose, cost).model_copy(update=healthy))
+
+    def failed(self, purpose: str, estimate: int, error: LlmError, *, now: datetime) -> None:
+        """Note a call that brought no answer; after some of them in a row the provider is left alone for a while.
+
+        The estimate stays booked where the provider may have worked for nothing.
+        """
+        unspent = 0 if error.kind == "slow" else estimate
+        lost = Spending(failed=1, input=-unspent)
+        self._change(lambda record: _blamed(_booked(record, now, purpose, lost), error, now))
+
+    def paused(self, now: datetime) -> str:
+        """Say why and until when the provider is left alone, '' when it is not."""
+        record = self._read()
+        return _pause(record) if record.paused_until > now.timestamp() else ""
+
+    def spent(self, now: datetime) -> int:
+        """Return the tokens booked today, in and out."""
+        return _spent(self._read(), now)
+
+    def days(self, now: datetime, count: int = 7) -> dict[str, dict[str, Spending]]:
+        """Return what the last days (dates in UTC, newest first) cost by purpose; days without a call are left out."""
+        known = self._read().days
+        wanted = (_day(now - timedelta(days=ago)) for ago in range(count))
+        return {day: known[day] for day in wanted if day in known}
+
+    def _change(self, change: Callable[[_Record], _Record]) -> None:
+        with locked(self._lock, timeout=LOCK_WAIT):
+            record = change(self._read())
+            private_dir(self._path.parent)
+            write_atomic(self._path, record.model_dump_json(indent=1).encode())
+
+    def _read(self) -> _Record:
+        try:
+            return _Record.model_validate_json(self._path.read_bytes())
+        except (OSError, ValidationError):
+            return _Record()
+
+
+def _day(now: datetime) -> str:
+    return now.astimezone(timezone.utc).date().isoformat()
+
+
+def _spent(record: _Record, now: datetime) -> int:
+    return sum(one.input + one.output for one in record.days.get(_day(now), {}).values())
+
+
+def _booked(record: _Record, now: datetime, purpose: str, more: Spending) -> _Record:
+    """Return the record with more spent today (never less than nothing), without the days of long ago."""
+    oldest = _day(now - timedelta(days=DAYS_KEPT))
+    days = {day: dict(told) for day, told in record.days.items() if day > oldest}
+    today = days.setdefault(_day(now), {})
+    before = today.get(purpose, Spending())
+    today[purpose] = Spending(
+        **{name: max(0, getattr(before, name) + getattr(more, name)) for name in Spending.model_fields}
+    )
+    return record.model_copy(update={"days": days})
+
+
+def _blamed(record: _Record, error: LlmError, now: datetime) -> _Record:
+    """Return the record after a failure: with a pause, twice as long each time, once there is no hope in asking on."""
+    if error.kind not in PROVIDERS_FAULT + HOPELESS:
+        return record
+    failures = record.failures + 1
+    pause = error.wait
+    if failures >= PATIENCE or error.kind in HOPELESS:
+        pause = max(pause, FIRST_PAUSE * 2.0 ** min(max(failures - PATIENCE, 0), 10))
+    until = now.timestamp() + min(pause, LONGEST_PAUSE) if pause else record.paused_until
+    return record.model_copy(update={"failures": failures, "paused_until": until, "why": str(error)})
+
+
+def _pause(record: _Record) -> str:
+    until = datetime.fromtimestamp(record.paused_until, timezone.utc)
+    return f"the language model is left alone until {until:%Y-%m-%d %H:%M} UTC: {record.why}"
