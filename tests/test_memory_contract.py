@@ -326,3 +326,20 @@ def test_both_have_every_method_with_the_same_arguments() -> None:
         if name not in endpoints.OWN:
             assert endpoints.endpoint(name).name == name
     assert set(endpoints.METHODS) >= endpoints.READS | endpoints.OWN
+
+
+def test_a_commit_can_be_taken_back(rig: Rig) -> None:
+    page = rig.memory.write(rig.here, Draft(title="A note", body="first"))
+    rig.memory.write(rig.here, Draft(title="A note", body="second"))
+    newest = rig.memory.history(rig.here, page.path)[0]
+    done = rig.memory.revert(rig.here, newest.commit)
+
+    assert page.path in str(done)
+    assert "first" in rig.memory.read(rig.here, page.path).text
+    with pytest.raises(NotFoundError):
+        rig.memory.revert(rig.here, "0123456789")
+
+
+def test_a_session_that_is_not_there_cannot_be_compiled(rig: Rig) -> None:
+    with pytest.raises(NotFoundError):
+        rig.memory.consolidate(rig.here, "no-such-session")

@@ -26,6 +26,7 @@ from ai_memory_mcp.errors import (
     ConfigError,
     ConflictError,
     InputError,
+    LlmError,
     NotFoundError,
     ProjectError,
     StorageError,
@@ -44,6 +45,7 @@ STATUS: dict[type[AiMemoryError], int] = {
     ConfigError: 500,
     ConflictError: 409,
     InputError: 400,
+    LlmError: 502,
     NotFoundError: 404,
     ProjectError: 404,
     StorageError: 503,
@@ -158,7 +160,8 @@ def _json(value: BaseModel) -> Response:
 
 
 def _told(request: Request, error: AiMemoryError) -> Response:
-    return refusal(STATUS.get(type(error), 500), error.code, str(error))
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+    return refusal(status, error.code, str(error))
 
 
 def _full(request: Request, error: Busy) -> Response:
