@@ -90,7 +90,8 @@ class Ledger:
         elif kind == "end":
             row = self.session(told["session"])
             if row:
-                self.keep(row.model_copy(update={"end_seen": True, "dirty": True}))
+                gone = datetime.fromisoformat(told["at"])
+                self.keep(row.model_copy(update={"end_seen": True, "dirty": True, "gone": gone}))
         elif kind == "close":
             row = self.session(told["session"])
             if row:

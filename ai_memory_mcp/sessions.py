@@ -27,6 +27,7 @@ from ai_memory_mcp.observe import is_real_prompt
 from ai_memory_mcp.project import NAMESPACE
 from ai_memory_mcp.resources import Resources
 
+OUTLIVES = timedelta(seconds=1)  # a hook that its agent's end has overtaken
 _CONTINUED = " (continued)"
 _STILL_OPEN = "Still open from the handoff before"
 _WORK = ("post-tool", "tool-failure", "pre-tool")
@@ -41,10 +42,12 @@ def session_id(agent: str, native_id: str, project_id: str) -> str:
 def fold(row: SessionRow, observation: Observation) -> SessionRow:
     """Return the session after one more observation. A prompt or a tool use reopens a closed one.
 
-    Not a tool use from another process: that is a hook which has outlived its agent, and tells who took it over.
+    Not a tool use that a hook tells of which has outlived its agent: it comes right after the end, or from another
+    process, the one that took the hook over.
     """
     real = is_real_prompt(observation)
-    stray = row.over and observation.kind in _WORK and observation.pid != 0
+    late = observation.pid != 0 or (row.gone is not None and observation.at - row.gone <= OUTLIVES)
+    stray = row.over and observation.kind in _WORK and late
     work = observation.kind in _WORK and not observation.subagent and not stray
     changes: dict[str, object] = {
         "observations": row.observations + 1,

@@ -201,7 +201,15 @@ class Place:
 
     def processes(self) -> list[int]:
         """Return the processes of clients that run in this home, without the runner's and ours."""
-        ours = (b"supervise.py", b"run.sh", b"run_client", b"fakellm", b"ai_memory_mcp", b"ai-memory-mcp")
+        ours = (
+            b"supervise.py",
+            b"run.sh",
+            b"run_client",
+            b"fakellm",
+            b"ai_memory_mcp",
+            b"ai-memory-mcp",
+            b"ai-memory/bin/emit",
+        )
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -194,13 +195,15 @@ def test_a_resumed_session_is_known_by_its_new_process(home: Path, memory: Local
 
 
 @pytest.mark.parametrize("ingested", [True, False], ids=["closed already", "ended in the same breath"])
+@pytest.mark.parametrize(("pid", "after"), [(1, 30), (DEAD, 1)], ids=["taken over", "its agent not quite dead"])
 def test_a_hook_that_outlives_its_killed_agent_does_not_reopen_the_session(
-    home: Path, memory: LocalMemory, work: Path, ingested: bool
+    home: Path, memory: LocalMemory, work: Path, ingested: bool, pid: int, after: int
 ) -> None:
     player = Player(home, work, "one", pid=DEAD).start().works().send("agent-gone")
     if ingested:
         memory.ingest()
-    player.pid = 1  # whoever took the hook over
+    player.pid = pid
+    player.now += timedelta(seconds=after - 1)
     player.runs("make", "ok")
     memory.ingest()
 
@@ -209,6 +212,17 @@ def test_a_hook_that_outlives_its_killed_agent_does_not_reopen_the_session(
     assert "make" in memory.read(scope(work), "one").text
     memory.reindex()
     assert states(memory, work) == {"one": "closed"}
+
+
+def test_an_agent_that_has_only_lost_its_server_goes_on_with_the_session(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    player = Player(home, work, "one").start().works().send("agent-gone")
+    player.now += timedelta(seconds=1)
+    player.runs("make", "ok")
+    memory.ingest()
+
+    assert states(memory, work) == {"one": "open"}
 
 
 def test_a_hook_that_outlives_its_agent_does_not_stand_for_it(home: Path, memory: LocalMemory, work: Path) -> None:

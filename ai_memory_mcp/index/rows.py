@@ -28,6 +28,7 @@ class SessionRow(Session):
     dirty: bool = False
     end_seen: bool = False
     begun: datetime | None = None  # when the agent last said that it started or resumed this session
+    gone: datetime | None = None  # when it was last seen that the agent is gone
 
     @property
     def over(self) -> bool:
@@ -36,7 +37,7 @@ class SessionRow(Session):
 
     def plain(self) -> Session:
         """Return the session as the world knows it."""
-        return Session.model_validate(self.model_dump(exclude={"number", "dirty", "end_seen", "begun"}))
+        return Session.model_validate(self.model_dump(exclude={"number", "dirty", "end_seen", "begun", "gone"}))
 
 
 def millis(when: datetime) -> int:
