@@ -35,6 +35,7 @@ SPAWNS = {
     "qwen": {"tool": "agent", "args": _AWAITED},
     "copilot": {"tool": "task", "args": {**_TASK, "name": "one", "agent_type": "general-purpose"}},
 }
+BESIDE = ("claude", "codex")  # tools are told beside their work: a kill may come before the last one has begun to be
 UNTOLD = ("gemini",)  # they do not tell which calls are a subagent's, nor when it has ended
 
 
@@ -131,8 +132,10 @@ def test_a_killed_client_loses_nothing_of_what_it_knew_itself(place, client):
     )  # a call is in it together with its result
     known = [f"echo number-{number}" for number in range(40) if re.search(rf"number-{number}\b", asked)]
     assert len(known) >= 5
-    assert sorted(seen[: len(known)]) == sorted(known)
-    assert (session["state"], run.left_running) == ("closed", [])
+    assert set(known) - set(seen) <= ({known[-1]} if client in BESIDE else set())
+    assert len(set(seen)) == len(seen)
+    assert session["state"] == "closed"
+    assert not [one for one in run.left_running if re.search("ai.memory", one)]  # its own take their time
 
 
 @pytest.mark.parametrize("client", [client for client in CLIENTS if client in SPAWNS])
