@@ -334,7 +334,7 @@ def _end_with_agent(res: Resources, batch: Batch, event: Event) -> None:
 
 def _end(res: Resources, batch: Batch, event: Event, ending: Sequence[SessionRow]) -> None:
     for row in ending:
-        if not row.over and row.last <= event.at:
+        if not row.over and row.last - event.at <= sessions.OUTLIVES:
             end = {"type": "end", "id": event.id, "session": row.id, "at": event.at.isoformat()}
             batch.write(res.journal.name_of(row.project, row.id), end)
 

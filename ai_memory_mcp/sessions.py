@@ -62,7 +62,7 @@ def fold(row: SessionRow, observation: Observation) -> SessionRow:
         changes["tools"] = row.tools + 1
     if real or work or observation.kind == "session-start":
         changes |= {"state": "open", "ended": None, "end_seen": False}
-    if observation.pid > 1 and not stray:
+    if observation.pid and observation.kind not in _WORK:  # of a tool use it may be who took the hook over
         changes["pid"] = observation.pid
     if observation.kind == "session-start" and observation.detail != "compact":
         changes["begun"] = observation.at

@@ -35,6 +35,7 @@ SPAWNS = {
     "qwen": {"tool": "agent", "args": _AWAITED},
     "copilot": {"tool": "task", "args": {**_TASK, "name": "one", "agent_type": "general-purpose"}},
 }
+BESIDE = ("claude", "codex")  # tools are told beside their work: a kill may come before the last one has begun to be
 UNTOLD = ("gemini",)  # they do not tell which calls are a subagent's, nor when it has ended
 
 
@@ -131,7 +132,8 @@ def test_a_killed_client_loses_nothing_of_what_it_knew_itself(place, client):
     )  # a call is in it together with its result
     known = [f"echo number-{number}" for number in range(40) if re.search(rf"number-{number}\b", asked)]
     assert len(known) >= 5
-    assert sorted(seen[: len(known)]) == sorted(known)
+    assert set(known) - set(seen) <= ({known[-1]} if client in BESIDE else set())
+    assert len(set(seen)) == len(seen)
     assert (session["state"], run.left_running) == ("closed", [])
 
 

@@ -214,6 +214,19 @@ def test_a_hook_that_outlives_its_killed_agent_does_not_reopen_the_session(
     assert states(memory, work) == {"one": "closed"}
 
 
+def test_a_killed_agent_has_ended_although_a_hook_has_outlived_it(home: Path, memory: LocalMemory, work: Path) -> None:
+    player = Player(home, work, "one", pid=DEAD).start().works()
+    gone = player.now + timedelta(milliseconds=500)
+    player.pid = LIVE  # who took the hook over
+    player.runs("make", "ok")
+    memory.ingest()
+    player.now, player.pid, player.session = gone - timedelta(seconds=1), DEAD, ""
+    player.send("agent-gone")
+    memory.ingest()
+
+    assert states(memory, work) == {"one": "closed"}
+
+
 def test_an_agent_that_has_only_lost_its_server_goes_on_with_the_session(
     home: Path, memory: LocalMemory, work: Path
 ) -> None:
