@@ -6,7 +6,7 @@ Pages come first; observations are the evidence below them: asked when pages mis
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -29,6 +29,7 @@ LINKED = 0.1  # the share of a linking page's score that a page gets whose words
 LINKING = 10  # pages whose links count
 HELPFUL, MANY = 0.05, 4  # for each reader who said so, up to so many
 STALE, WRONG = 0.8, 0.6
+NAMED_AGENT = 0.2  # from the agent that the question names
 NAMED_TIME = 0.2  # from the time that the question names
 LATELY = 0.3  # the newest of the hits, where the question asks for what is new; half of it 30 days before
 HALF_LIFE = 30 * 86_400_000  # ms
@@ -212,6 +213,9 @@ def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[H
         _add_feedback(look, found, scores, reasons)
     if "links" not in look.without:
         _add_links(look, found, scores, reasons)
+    if "speaker" not in look.without:
+        agents = {match.place: str(json.loads(match.record).get("agent", "")) for match in found}
+        _add_agents(agents, question, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
     ranked = sorted(
@@ -256,6 +260,15 @@ def _add_links(look: Look, found: Sequence[Match], scores: Scores, reasons: Reas
                 reasons[target.place].append(f"linked from {match.path}")
 
 
+def _add_agents(agents: Mapping[tuple[str, str], str], question: Question, scores: Scores, reasons: Reasons) -> None:
+    """Prefer what comes from the agent that the question names (`claude` is `claude-code` too)."""
+    top = max(scores.values(), default=0.0)
+    for place, agent in agents.items():
+        if agent and {agent, agent.partition("-")[0]} & set(question.words):
+            scores[place] += NAMED_AGENT * top
+            reasons[place].append("by the agent named")
+
+
 def _add_dates(found: Sequence[Match], question: Question, scores: Scores, reasons: Reasons) -> None:
     """Prefer what is from the time that the question names, or the newest where it asks for that."""
     newest = max((match.at for match in found), default=0)
@@ -287,6 +300,10 @@ def _observation_hits(
     reasons = {match.place: ["seen in a session", *_reasons(match)] for match in found}
     if "feedback" not in look.without:
         _add_feedback(look, found, scores, reasons)
+    sessions = {match.session: rows.session(look.db, match.session) for match in found}
+    if "speaker" not in look.without:
+        agents = {match.place: row.agent for match in found if (row := sessions[match.session])}
+        _add_agents(agents, question, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
     taken: dict[str, int] = {}
@@ -298,7 +315,7 @@ def _observation_hits(
             continue
         taken[match.session] = taken.get(match.session, 0) + 1
         seen.add(same)
-        row = rows.session(look.db, match.session)
+        row = sessions[match.session]
         hit = Hit(
             id=match.id,
             path=row.page if row and row.page else f"session:{match.session}",

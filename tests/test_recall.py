@@ -371,3 +371,16 @@ def test_a_hit_shows_the_evidence(library: Library) -> None:
     assert "make deploy" in hit.snippet
     assert "Deploy\n" not in hit.snippet
     assert "procedure counts more" in hit.why
+
+
+def test_what_comes_from_the_agent_that_the_question_names_stands_higher(library: Library) -> None:
+    for agent in ("codex", "claude-code", "gemini"):
+        library.page(f"Cache of {len(agent)}", "the cache is kept in memory", agent=agent)
+        library.seen("the cache is kept in memory", session=agent, agent=agent)
+
+    notes = {"kinds": ("note",)}
+    assert library.ask("what did Claude say of the cache", **notes).hits[0].agent == "claude-code"
+    assert library.ask("what did gemini say of the cache", kinds=("observation",)).hits[0].agent == "gemini"
+    plain = library.without("speaker")
+    found = [plain.ask(f"what did {name} say of the cache", **notes).hits[0] for name in ("claude", "gemini")]
+    assert found[0].agent == found[1].agent
