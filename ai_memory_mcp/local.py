@@ -412,6 +412,7 @@ class LocalMemory:
     ) -> tuple[Consolidation, ...]:
         """Compile a session now: by rule, and better where a language model is set up."""
         from ai_memory_mcp import consolidate as consolidating
+        from ai_memory_mcp.llm_queue import Queue
 
         found = self._sessions_meant(self._fresh(scope), session, every=every)
         if not self.res.config.llm.provider or not wait:
@@ -431,6 +432,8 @@ class LocalMemory:
                 done.append(told)
                 if told.state == "consolidated":
                     self._touched[project.id] = project
+                if not dry_run:
+                    Queue(self.res.home).drop(row.id)
         return tuple(done)
 
     def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
+from ai_memory_mcp.files import write_atomic
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.remote import RemoteMemory
 
+START = 20.0  # seconds after which a worker that was started holds its lock, even where it has to wait for an ingest
+
 
 def wake_worker(memory: LocalMemory | RemoteMemory) -> None:
-    """Start a worker in a process of its own, if one is due; a server has its own."""
-    if isinstance(memory, LocalMemory) and memory.worker_is_due():
+    """Start a worker in a process of its own, if one is due and none was started just now; a server has its own."""
+    if isinstance(memory, LocalMemory) and memory.worker_is_due() and _is_first(memory.res.home / "llm" / "woken"):
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(str(memory.res.home), detached=True)
+
+
+def _is_first(mark: Path) -> bool:
+    """Tell whether nobody has started a worker in the last START seconds, and note that somebody does now."""
+    try:
+        if 0 <= time.time() - mark.stat().st_mtime < START:
+            return False
+    except OSError:
+        pass
+    write_atomic(mark, b"")
+    return True
