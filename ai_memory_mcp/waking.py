@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ai_memory_mcp.files import write_atomic
-from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.remote import RemoteMemory
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.local import LocalMemory
 
 START = 20.0  # seconds after which a worker that was started holds its lock, even where it has to wait for an ingest
 
 
 def wake_worker(memory: LocalMemory | RemoteMemory) -> None:
     """Start a worker in a process of its own, if one is due and none was started just now; a server has its own."""
-    if isinstance(memory, LocalMemory) and memory.worker_is_due() and _is_first(memory.res.home / "llm" / "woken"):
+    if isinstance(memory, RemoteMemory) or not memory.worker_is_due():
+        return
+    if _is_first(memory.res.home / "llm" / "woken"):
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(str(memory.res.home), detached=True)
