@@ -338,8 +338,8 @@ def test_a_commit_is_taken_back(rig: Rig) -> None:
 def test_no_contradictions_are_known_where_no_model_was_asked(rig: Rig) -> None:
     rig.memory.write(rig.here, Draft(title="Okapis", body="Leaves."))
     assert rig.memory.contradictions(rig.here) == ()
+    rig.memory.write(rig.here, Draft(title="Okapis, too", body="Okapis eat leaves."))
     with pytest.raises(LlmError, match="no language model is set up"):
-        rig.memory.write(rig.here, Draft(title="Okapis, too", body="Okapis eat leaves."))
         rig.memory.contradictions(rig.here, judge=True)
     with pytest.raises(ProjectError):
         rig.memory.contradictions(Scope(cwd="/"))
