@@ -73,21 +73,22 @@ def work_off(res: Resources, llm: Llm, redactor: Redactor, *, now: datetime) -> 
     due = queue.due(now, asked=not res.config.llm.automatic)
     done = []
     for number, one in enumerate(due):
+        begun = queue.begin(one, now)
         try:
             with res.index.read() as db:
                 row, project = rows.session(db, one.session), rows.project(db, one.project)
             if row and project:
                 done.append(consolidate(res, project, row, llm, redactor, now=now))
-            queue.done(one)
+            queue.done(begun)
         except LlmError as error:
-            queue.put_off(one, error, now)
+            queue.put_off(one, begun, error, now)
             if error.kind in NOT_ITS_FAULT:
                 for other in due[number + 1 :]:
-                    queue.put_off(other, error, now)
+                    queue.put_off(other, other, error, now)
             if error.kind in (*NOT_ITS_FAULT, *PROVIDERS_FAULT):
                 break
         except AiMemoryError as error:  # a wiki that refuses just now, a session that goes on
-            queue.put_off(one, LlmError(str(error), "paused"), now)
+            queue.put_off(one, begun, LlmError(str(error), "paused"), now)
     return done
 
 

@@ -17,7 +17,7 @@ from ai_memory_mcp.prose import fence
 COURSE = 40_000  # characters of the session's course
 PAGE = 8_000  # of the page by rule
 RELATED, RULES = 2_000, 800  # of one page
-MAX_TOKENS = 6_000  # of the answer
+MAX_TOKENS = 8_000  # of the answer
 
 SYSTEM = """\
 You keep the long-term memory of a software project. You are given the record of one session of a coding agent, the \

@@ -91,7 +91,7 @@ class LlmError(AiMemoryError):
 
     code = "llm"
 
-    def __init__(self, message: str, kind: str, wait: float = 0.0) -> None:
+    def __init__(self, message: str, kind: str = "request", wait: float = 0.0) -> None:
         super().__init__(message)
         self.kind = kind
         self.wait = wait

@@ -186,6 +186,7 @@ class Llm:
             "system": system,
             "user": user,
             "schema": wire_schema(answer),
+            "most": "max_completion_tokens" if self.config.provider == "openai" else "max_tokens",
             "max_tokens": max_tokens,
             "timeout": self.config.timeout_seconds,
         }

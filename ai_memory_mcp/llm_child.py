@@ -69,7 +69,8 @@ def _litellm() -> Any:
 
 
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
-    """Ask for one answer. `given`: model (litellm's name), base_url, key, system, user, schema, max_tokens, timeout.
+    """Ask for one answer. `given`: model (litellm's name), base_url, key, system, user, schema, timeout, and the most
+    tokens of the answer under the name that this provider has for it.
 
     A provider that does not take the schema is asked once more without: the instructions hold it as well.
     """
@@ -79,7 +80,7 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
         "api_base": given["base_url"],
         "api_key": given["key"] or "none",  # without one litellm would look for one of another service
         "messages": [{"role": "system", "content": given["system"]}, {"role": "user", "content": given["user"]}],
-        "max_tokens": given["max_tokens"],
+        given["most"]: given["max_tokens"],
         "timeout": given["timeout"],
         "num_retries": 0,
         "max_retries": 0,

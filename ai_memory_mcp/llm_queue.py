@@ -5,7 +5,6 @@ Ingest adds, the worker takes away. Losing the folder loses nothing but that the
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -50,8 +49,8 @@ class Queue:
         """Return all that wait, in order of their last change, given up ones too."""
         found = []
         for path in sorted(self._folder.glob("[!.]*.json"), key=_changed):
-            with suppress(OSError, ValidationError):  # taken by another process, or damaged
-                found.append(Waiting.model_validate_json(path.read_bytes()))
+            one = self._read(path.stem)
+            found += [one] if one else []
         return found
 
     def due(self, now: datetime, *, asked: bool = False) -> list[Waiting]:
@@ -59,24 +58,32 @@ class Queue:
         ready = [one for one in self.every() if not one.given_up and one.not_before <= now.timestamp()]
         return [one for one in ready if one.asked or not asked]
 
-    def done(self, one: Waiting) -> None:
-        """Take a session away, unless it was added again meanwhile."""
-        with suppress(OSError, ValidationError):
-            if Waiting.model_validate_json(self._path(one.session).read_bytes()) == one:
-                remove(self._path(one.session))
+    def begin(self, one: Waiting, now: datetime) -> Waiting:
+        """Count a try before it is made, and return the entry: who dies of a session does not meet it again at once."""
+        begun = _failed(one, LlmError("it was begun and never ended", "down"), now)
+        self._put(begun)
+        return begun
 
-    def put_off(self, one: Waiting, error: LlmError, now: datetime) -> None:
-        """Have a session wait longer after a failure, or for good."""
-        tries = one.tries + (error.kind not in NOT_ITS_FAULT)
-        most = TRIES_OF_ITS_OWN if error.kind in OF_ITS_OWN else TRIES
-        delay = LATER if error.kind in NOT_ITS_FAULT else max(error.wait, DELAYS[min(tries, len(DELAYS)) - 1])
-        told = {
-            "tries": tries,
-            "not_before": now.timestamp() + delay,
-            "given_up": tries >= most,
-            "error": str(error)[:300],
-        }
-        self._put(one.model_copy(update=told))
+    def done(self, begun: Waiting) -> None:
+        """Take a session away, unless it was added again since it was begun."""
+        if self._read(begun.session) == begun:
+            remove(self._path(begun.session))
+
+    def put_off(self, one: Waiting, begun: Waiting, error: LlmError, now: datetime) -> None:
+        """Have a session wait longer after a failure, or for good; not if it was added again since it was `begun`
+        (`one` where it was not)."""
+        if self._read(one.session) == begun:
+            self._put(_failed(one, error, now))
+
+    def drop(self, session: str) -> None:
+        """Take a session away that somebody has seen to himself."""
+        remove(self._path(session))
+
+    def _read(self, session: str) -> Waiting | None:
+        try:
+            return Waiting.model_validate_json(self._path(session).read_bytes())
+        except (OSError, ValidationError):  # taken by another process, or damaged
+            return None
 
     def _put(self, one: Waiting) -> None:
         private_dir(self._folder)
@@ -84,6 +91,20 @@ class Queue:
 
     def _path(self, session: str) -> Path:
         return self._folder / f"{session}.json"
+
+
+def _failed(one: Waiting, error: LlmError, now: datetime) -> Waiting:
+    """Return the entry after one more try."""
+    tries = one.tries + (error.kind not in NOT_ITS_FAULT)
+    most = TRIES_OF_ITS_OWN if error.kind in OF_ITS_OWN else TRIES
+    delay = LATER if error.kind in NOT_ITS_FAULT else max(error.wait, DELAYS[min(tries, len(DELAYS)) - 1])
+    told = {
+        "tries": tries,
+        "not_before": now.timestamp() + delay,
+        "given_up": tries >= most,
+        "error": str(error)[:300],
+    }
+    return one.model_copy(update=told)
 
 
 def _changed(path: Path) -> tuple[int, str]:

@@ -18,7 +18,15 @@ from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, pages, recall, registry
 from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.config import api_key, environment, home_folder, load_config, user_home
-from ai_memory_mcp.errors import BusyError, ConfigError, LlmError, NotFoundError, ProjectError, StorageError
+from ai_memory_mcp.errors import (
+    AiMemoryError,
+    BusyError,
+    ConfigError,
+    LlmError,
+    NotFoundError,
+    ProjectError,
+    StorageError,
+)
 from ai_memory_mcp.files import held, private_dir
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
@@ -320,7 +328,7 @@ class LocalMemory:
         """Take back one commit, or the consolidation of a session."""
         from ai_memory_mcp import reverting
 
-        _, project = self._own(scope)
+        project = self._here(scope)
         done = reverting.revert(self.res, project, ref.strip(), now=_now())
         self._changed(project)
         return done
@@ -408,38 +416,49 @@ class LocalMemory:
             reindex.rebuild(self.res)
 
     def consolidate(
-        self, scope: Scope, session: str = "", *, every: bool = False, dry_run: bool = False, wait: bool = True
+        self,
+        scope: Scope,
+        session: str = "",
+        *,
+        every: bool = False,
+        dry_run: bool = False,
+        wait: bool = True,
+        progress: Progress = lambda *_: None,
     ) -> tuple[Consolidation, ...]:
         """Compile a session now: by rule, and better where a language model is set up."""
         from ai_memory_mcp import consolidate as consolidating
+        from ai_memory_mcp.llm_queue import OF_ITS_OWN, Queue
 
         found = self._sessions_meant(self._fresh(scope), session, every=every)
         if not self.res.config.llm.provider or not wait:
             return tuple(self._by_rule(project, row) for project, row in found)
         done: list[Consolidation] = []
         with consolidating.lock(self.res, consolidating.PATIENCE), self._llm(asked=True) as model:
-            for project, row in found:
+            for number, (project, row) in enumerate(found):
+                progress("asking", number, len(found))
                 try:
                     told = consolidating.consolidate(
                         self.res, project, row, model, self._redactor(), now=_now(), dry=dry_run
                     )
-                except LlmError as error:
+                except AiMemoryError as error:
                     if not every:
                         raise
                     done.append(Consolidation(session=row.id, title=row.title, state="failed", note=str(error)))
-                    break
+                    if isinstance(error, LlmError) and error.kind not in OF_ITS_OWN:
+                        break  # it would be so for the others
+                    continue
                 done.append(told)
                 if told.state == "consolidated":
                     self._touched[project.id] = project
+                if not dry_run:
+                    Queue(self.res.home).drop(row.id)
         return tuple(done)
 
     def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
         """Pages of the project that contradict each other."""
         from ai_memory_mcp import contradictions
 
-        project = self._fresh(scope).project
-        if project is None:
-            raise ProjectError("no project is here; name one with --project")
+        project = self._here(scope)
         if not judge:
             return contradictions.known(self.res, project)
         with self._llm(asked=True) as model:
@@ -629,6 +648,13 @@ class LocalMemory:
             )
         found.sort(key=lambda pair: pair[1].last, reverse=True)
         return found if every else found[:1]
+
+    def _here(self, scope: Scope) -> Project:
+        """Return the one project that a scope means. Raises ProjectError where there is none."""
+        project = self._fresh(scope).project
+        if project is None:
+            raise ProjectError("no project is here; name one")
+        return project
 
     def _by_rule(self, project: Project, row: SessionRow) -> Consolidation:
         """Compile a session by rule, and have it wait for the language model if there is one."""

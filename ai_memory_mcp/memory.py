@@ -107,7 +107,14 @@ class Memory(Protocol):
         With `dry_run` nothing is written. Raises InputError, ProjectError, StorageError."""
 
     def consolidate(
-        self, scope: Scope, session: str = "", *, every: bool = False, dry_run: bool = False, wait: bool = True
+        self,
+        scope: Scope,
+        session: str = "",
+        *,
+        every: bool = False,
+        dry_run: bool = False,
+        wait: bool = True,
+        progress: Progress = ...,
     ) -> tuple[Consolidation, ...]:
         """Compile a session (the newest one of the project when it is not named, `every` one on request) now: by
         rule, and better where a language model is set up. Raises NotFoundError, LlmError.

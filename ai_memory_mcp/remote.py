@@ -22,7 +22,7 @@ from ai_memory_mcp.config import Config, environment, home_folder, load_config, 
 from ai_memory_mcp.endpoints import FRESH_HEADER, LONG, PREFIX, READS, endpoint
 from ai_memory_mcp.errors import AccessError, InputError, ServerError, StorageError
 from ai_memory_mcp.memory import Memory, Progress
-from ai_memory_mcp.model import ImportReport, IngestReport, Scope, Status
+from ai_memory_mcp.model import Consolidation, ImportReport, IngestReport, Scope, Status
 from ai_memory_mcp.spool import Spool
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class RemoteMemory:
     brief = _asks(Memory.brief)
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
-    consolidate = _asks(Memory.consolidate)
     contradictions = _asks(Memory.contradictions)
     reindex = _asks(Memory.reindex)
 
@@ -120,6 +119,21 @@ class RemoteMemory:
         return report.model_copy(
             update={"delivered": done.sent, "set_aside": report.set_aside + done.set_aside},
         )
+
+    def consolidate(
+        self,
+        scope: Scope,
+        session: str = "",
+        *,
+        every: bool = False,
+        dry_run: bool = False,
+        wait: bool = True,
+        progress: Progress = lambda *_: None,
+    ) -> tuple[Consolidation, ...]:
+        """Have the server compile a session now; its language model is asked."""
+        given = {"scope": scope, "session": session, "every": every, "dry_run": dry_run, "wait": wait}
+        found: tuple[Consolidation, ...] = self.ask("consolidate", given)
+        return found
 
     def import_markdown(
         self, scope: Scope, folder: Path, *, dry_run: bool = False, progress: Progress = lambda *_: None

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from ai_memory_mcp.local import LocalMemory
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ai_memory_mcp.files import write_atomic
 from ai_memory_mcp.remote import RemoteMemory
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.local import LocalMemory
+
+START = 20.0  # seconds after which a worker that was started holds its lock, even where it has to wait for an ingest
 
 
 def wake_worker(memory: LocalMemory | RemoteMemory) -> None:
-    """Start a worker in a process of its own, if one is due; a server has its own."""
-    if isinstance(memory, LocalMemory) and memory.worker_is_due():
+    """Start a worker in a process of its own, if one is due and none was started just now; a server has its own."""
+    if isinstance(memory, RemoteMemory) or not memory.worker_is_due():
+        return
+    if _is_first(memory.res.home / "llm" / "woken"):
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(str(memory.res.home), detached=True)
+
+
+def _is_first(mark: Path) -> bool:
+    """Tell whether nobody has started a worker in the last START seconds, and note that somebody does now."""
+    try:
+        if 0 <= time.time() - mark.stat().st_mtime < START:
+            return False
+    except OSError:
+        pass
+    write_atomic(mark, b"")
+    return True

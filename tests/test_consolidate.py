@@ -18,7 +18,7 @@ from typing import Any
 import children
 import pytest
 from playing import DEAD, LIVE, Player, repository
-from provider import Asked, Provider, provider
+from provider import SHAPES, Asked, Provider, provider
 
 from ai_memory_mcp import consolidate, markdown
 from ai_memory_mcp.cli.main import main
@@ -185,6 +185,21 @@ def test_the_worker_makes_a_better_page_and_handoff_and_pages_of_what_lasts(
     assert Queue(home).every() == []
     memory.close()
     assert uncommitted(wiki) == ""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_same_whoever_is_asked(
+    home: Path, own_home: Path, work: Path, child: Child, stand_in: Provider, shape: str
+) -> None:
+    told = {"provider": shape, "model": "made-up-1", "base_url": stand_in.base(shape), "timeout_seconds": 20}
+    memory = LocalMemory(Resources.at(home, str(own_home), Config.model_validate({"llm": told})))
+    played(home, work, said=GOTCHA).ends()
+    memory.ingest()
+    found = work_off(memory, Llm(memory.res.config.llm, "key", home, child, pauses=()))
+
+    assert [one.state for one in found] == ["consolidated"]
+    assert stand_in.asked[0].shape == shape
+    assert [page.path for page in found[0].pages if page.change == "new"] == ["gotchas/the-cache-is-stale.md"]
 
 
 def test_a_session_is_consolidated_once(

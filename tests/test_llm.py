@@ -74,6 +74,12 @@ def test_each_provider_is_asked_in_its_own_shape_and_its_answer_is_read(
     assert (asked.shape, asked.key) == (shape, KEY)
     assert "Which one?" in asked.user
     assert "Say a word." in asked.system + asked.user
+    most = {
+        "openai": asked.body.get("max_completion_tokens"),
+        "anthropic": asked.body.get("max_tokens"),
+        "gemini": asked.body.get("generationConfig", {}).get("max_output_tokens"),
+    }
+    assert most[shape] == 50
     assert len(stand_in.asked) == 1
     assert spent(home).calls == 1
     assert spent(home).input > 0
@@ -515,7 +521,8 @@ def test_a_session_waits_longer_after_each_failure_and_is_given_up_in_the_end(ho
     queue, now, waits = Queue(home), NOW, []
     queue.add("s1", "p1")
     while queue.due(now):
-        queue.put_off(queue.due(now)[0], LlmError("it is down", "down"), now)
+        one = queue.due(now)[0]
+        queue.put_off(one, one, LlmError("it is down", "down"), now)
         one = queue.every()[0]
         if one.given_up:
             break
@@ -537,7 +544,7 @@ def test_a_session_is_given_up_sooner_for_its_own_fault_and_never_for_anothers(
     queue.add("s1", "p1")
     for _ in range(9):
         if not (one := queue.every()[0]).given_up:
-            queue.put_off(one, LlmError("no", kind), NOW)
+            queue.put_off(one, one, LlmError("no", kind), NOW)
 
     assert (queue.every()[0].tries, queue.every()[0].given_up) == (tries, tries > 0)
 
@@ -545,14 +552,24 @@ def test_a_session_is_given_up_sooner_for_its_own_fault_and_never_for_anothers(
 def test_a_session_that_comes_again_meanwhile_is_not_taken_away(home: Path) -> None:
     queue = Queue(home)
     queue.add("s1", "p1")
-    queue.put_off(queue.every()[0], LlmError("no", "down"), NOW)
     taken = queue.every()[0]
+    begun = queue.begin(taken, NOW)
     queue.add("s1", "p1")
-    queue.done(taken)
+    queue.done(begun)
+    queue.put_off(taken, begun, LlmError("no", "down"), NOW)
     assert [one.tries for one in queue.every()] == [0]
 
     queue.done(queue.every()[0])
     assert queue.every() == []
+
+
+def test_who_dies_of_a_session_is_not_sent_to_it_again_at_once(home: Path) -> None:
+    queue = Queue(home)
+    queue.add("s1", "p1")
+    queue.begin(queue.due(NOW)[0], NOW)
+
+    assert queue.due(NOW + timedelta(seconds=599)) == []
+    assert [one.error for one in queue.due(NOW + timedelta(seconds=600))] == ["it was begun and never ended"]
 
 
 def test_a_damaged_entry_is_passed_over(home: Path) -> None:

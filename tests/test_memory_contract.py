@@ -12,7 +12,7 @@ from playing import Player, put, repository
 from remotes import local, remote, serving
 
 from ai_memory_mcp import endpoints
-from ai_memory_mcp.errors import ConflictError, InputError, NotFoundError, ProjectError
+from ai_memory_mcp.errors import ConflictError, InputError, LlmError, NotFoundError, ProjectError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
@@ -309,6 +309,40 @@ def test_files_of_one_name_from_two_folders_are_two_pages(rig: Rig) -> None:
         rig.memory.import_markdown(rig.here, rig.home.parent / name)
 
     assert {hit.title for hit in rig.memory.recent(rig.here)} == {"one", "two"}
+
+
+def test_a_session_is_compiled_by_rule_before_it_ends(rig: Rig) -> None:
+    Player(rig.home, rig.work, "first").start().works()
+    told = rig.memory.consolidate(rig.here)
+
+    assert [(one.state, one.agent) for one in told] == [("by-rule", "claude-code")]
+    assert "Mend" in rig.memory.read(rig.here, told[0].page).text
+    assert rig.memory.consolidate(rig.here, told[0].session, every=True, wait=False) == told
+    assert rig.memory.handoffs(rig.here) == ()
+    with pytest.raises(NotFoundError, match="no session 'none'"):
+        rig.memory.consolidate(rig.here, "none")
+
+
+def test_a_commit_is_taken_back(rig: Rig) -> None:
+    page = rig.memory.write(rig.here, Draft(title="Okapis", body="Leaves."))
+    commit = rig.memory.history(rig.here, page.path)[0].commit
+    done = rig.memory.revert(rig.here, commit)
+
+    assert (done.commit, done.pages, done.kept) == (commit, (page.path,), ())
+    with pytest.raises(NotFoundError):
+        rig.memory.read(rig.here, page.path)
+    with pytest.raises(ConflictError):
+        rig.memory.revert(rig.here, commit)
+
+
+def test_no_contradictions_are_known_where_no_model_was_asked(rig: Rig) -> None:
+    rig.memory.write(rig.here, Draft(title="Okapis", body="Leaves."))
+    assert rig.memory.contradictions(rig.here) == ()
+    rig.memory.write(rig.here, Draft(title="Okapis, too", body="Okapis eat leaves."))
+    with pytest.raises(LlmError, match="no language model is set up"):
+        rig.memory.contradictions(rig.here, judge=True)
+    with pytest.raises(ProjectError):
+        rig.memory.contradictions(Scope(cwd="/"))
 
 
 def test_every_method_of_memory_is_asked_of_either(rig: Rig) -> None:

@@ -10,7 +10,6 @@ from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
 from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import InputError
-from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import IngestReport
 from ai_memory_mcp.remote import RemoteMemory
 from ai_memory_mcp.spool import Spool
@@ -49,9 +48,12 @@ def ingest(args: argparse.Namespace) -> int:
             memory.tick(RemoteMemory.WAIT)  # when the server is away, nobody is there to hear it
         else:
             report = memory.ingest()
-        if args.quiet and isinstance(memory, LocalMemory):
-            memory.close()  # the model may take minutes
-            memory.consolidate_waiting()
+        if args.quiet:
+            from ai_memory_mcp.local import LocalMemory
+
+            if isinstance(memory, LocalMemory):  # a server has a worker of its own
+                memory.close()  # the model may take minutes
+                memory.consolidate_waiting()
     if args.quiet:  # the worker, for whose end nobody waits
         from ai_memory_mcp.agents.launcher import mend_launcher
 
@@ -71,8 +73,8 @@ def consolidate(args: argparse.Namespace) -> int:
     """Compile a session now; 1 when the language model did not answer for one of them."""
     if args.all and args.session:
         raise InputError("say either a session or --all")
-    with opened() as memory:
-        found = memory.consolidate(scope(args), args.session, every=args.all, dry_run=args.dry_run)
+    with opened() as memory, render.Bar() as bar:
+        found = memory.consolidate(scope(args), args.session, every=args.all, dry_run=args.dry_run, progress=bar.show)
     render.as_json({"sessions": found}) if args.json else render.consolidated(found)
     return 1 if any(one.state == "failed" for one in found) else 0
 
