@@ -323,18 +323,6 @@ def test_a_session_is_compiled_by_rule_before_it_ends(rig: Rig) -> None:
         rig.memory.consolidate(rig.here, "none")
 
 
-def test_a_commit_is_taken_back(rig: Rig) -> None:
-    page = rig.memory.write(rig.here, Draft(title="Okapis", body="Leaves."))
-    commit = rig.memory.history(rig.here, page.path)[0].commit
-    done = rig.memory.revert(rig.here, commit)
-
-    assert (done.commit, done.pages, done.kept) == (commit, (page.path,), ())
-    with pytest.raises(NotFoundError):
-        rig.memory.read(rig.here, page.path)
-    with pytest.raises(ConflictError):
-        rig.memory.revert(rig.here, commit)
-
-
 def test_no_contradictions_are_known_where_no_model_was_asked(rig: Rig) -> None:
     rig.memory.write(rig.here, Draft(title="Okapis", body="Leaves."))
     assert rig.memory.contradictions(rig.here) == ()
