@@ -10,7 +10,6 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -140,8 +139,8 @@ class Child:
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         find = f"import sys; sys.path[:1] = []; sys.path.append({root!r})"
         command = [sys.executable, "-E", "-c", f"{find}; from ai_memory_mcp.llm_child import main; main()"]
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ai-memory-llm-"))
-        return self._stack.enter_context(conversation(command, env=self._env, cwd=Path(folder)))
+        # not in a folder of a project, whose files litellm might read, nor in one that a kill would leave behind
+        return self._stack.enter_context(conversation(command, env=self._env, cwd=Path(sys.prefix)))
 
 
 class Llm:
