@@ -88,7 +88,7 @@ def _complete(given: dict[str, Any]) -> dict[str, Any]:
     form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": given["schema"], "strict": True}}
     try:
         told = litellm.completion(**asked, response_format=form)
-    except Exception as error:
+    except Exception as error:  # each provider refuses in a class of its own: what it says tells them apart
         if not _dislikes_schema(error):
             raise
         told = litellm.completion(**asked)

@@ -5,7 +5,6 @@ Pages come first; observations are the evidence below them: asked when pages mis
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -202,6 +201,8 @@ def read_session(res: Resources, row: SessionRow, project: Project, *, observati
 
 def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[Hit]:
     """Return the best pages as hits; whatever is superseded stands below all that is current."""
+    pages_of = {match.place: rows.page_of(match.record) for match in found}
+    old = {place for place, page in pages_of.items() if page.status == "superseded"}
     scores = {match.place: match.score for match in found}
     reasons = {match.place: _reasons(match) for match in found}
     if "authority" not in look.without:
@@ -214,20 +215,19 @@ def _page_hits(look: Look, found: Sequence[Match], question: Question) -> list[H
     if "links" not in look.without:
         _add_links(look, found, scores, reasons)
     if "speaker" not in look.without:
-        agents = {match.place: str(json.loads(match.record).get("agent", "")) for match in found}
-        _add_agents(agents, question, scores, reasons)
+        _add_agents({place: page.agent for place, page in pages_of.items()}, question, scores, reasons)
     if "dates" not in look.without:
         _add_dates(found, question, scores, reasons)
     ranked = sorted(
-        found, key=lambda match: (_superseded(match), -scores[match.place], match.path, match.id, match.project)
+        found, key=lambda match: (match.place in old, -scores[match.place], match.path, match.id, match.project)
     )
     ranked = ranked[: look.limit]
-    lowest = min((scores[match.place] for match in ranked if not _superseded(match)), default=float("inf"))
+    lowest = min((scores[match.place] for match in ranked if match.place not in old), default=float("inf"))
     hits = []
     for match in ranked:
-        page = Page.model_validate({**json.loads(match.record), "body": ""})
+        page = pages_of[match.place]
         score = scores[match.place]
-        if _superseded(match):
+        if match.place in old:
             reasons[match.place].append(f"superseded by {page.superseded_by or 'a newer page'}")
             score = min(score * SUPERSEDED, lowest)
         text = snippet(match.text, page.title, question.words)
@@ -286,10 +286,6 @@ def _reasons(match: Match) -> list[str]:
     """Say in a few words what a score is made of."""
     told = {"adjacent": "words together", "cover": "title", "context": "beside what matches"}
     return [f"{match.covered:.0%} of the words", *(told[part] for part in match.parts if part in told)]
-
-
-def _superseded(match: Match) -> bool:
-    return bool(json.loads(match.record).get("status") == "superseded")
 
 
 def _observation_hits(

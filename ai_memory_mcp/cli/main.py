@@ -19,10 +19,10 @@ from ai_memory_mcp import __version__
 from ai_memory_mcp.cli.render import safe, warn
 from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import AiMemoryError
+from ai_memory_mcp.model import VERDICTS
 
 Add = Callable[[str, str, str], argparse.ArgumentParser]
 AddParser = Callable[..., argparse.ArgumentParser]  # argparse's own way to add a command
-VERDICTS = ("helpful", "stale", "wrong")
 KINDS = ("note", "decision", "gotcha", "procedure", "concept", "rule", "slot", "session")
 
 

@@ -447,7 +447,12 @@ def recent_pages(
 def page_record(db: sqlite3.Connection, project_id: str, path: str) -> Page | None:
     """Return an indexed page without its body."""
     row = db.execute("SELECT record FROM pages WHERE project = ? AND path = ?", (project_id, path)).fetchone()
-    return Page.model_validate_json(row["record"][:-1] + ',"body":""}') if row else None
+    return page_of(row["record"]) if row else None
+
+
+def page_of(record: str) -> Page:
+    """Return the page that a record is of, without its body."""
+    return Page.model_validate_json(record[:-1] + ',"body":""}')
 
 
 def linked_pages(db: sqlite3.Connection, project_id: str, path: str) -> list[str]:
