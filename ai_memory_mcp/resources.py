@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +39,19 @@ class Resources:
         """Return the wiki in the folder of these ids."""
         return ProjectWiki(self.home / "wiki" / workspace_id / project_id, self.home / "locks")
 
-    def wiki_folders(self) -> list[tuple[str, str]]:
-        """Return (workspace id, project id) of every wiki on disk."""
+    def wiki_folders(self, known: Container[str] = ()) -> list[tuple[str, str]]:
+        """Return (workspace id, project id) of every wiki on disk, but of the known projects: those cost no look."""
+        wikis = self.home / "wiki"
         return sorted(
-            (path.parent.parent.name, path.parent.name) for path in (self.home / "wiki").glob("*/*/project.md")
+            (workspace, project)
+            for workspace in _names(wikis)
+            for project in _names(wikis / workspace)
+            if project not in known and (wikis / workspace / project / "project.md").exists()
         )
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

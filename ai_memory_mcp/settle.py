@@ -51,8 +51,7 @@ def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bo
         known = {project.id: project for project in rows.projects(db)}
         failed = rows.metas(db, rows.TROUBLE)
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
-    here = [place for place in places if not place.identity.told]  # the hooks of another machine look there
-    brief.note_places(res.home, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in here])
+    note_places(res, places)
     seen = {place.project.id: number for number, place in enumerate(places)}
     for project in sorted(known.values(), key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
@@ -62,6 +61,12 @@ def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bo
             if project.id in done.projects:
                 brief.render(res, project, now=now)
     return done
+
+
+def note_places(res: Resources, places: Sequence[Place]) -> None:
+    """Have the hooks find the project of these places at once."""
+    here = [place for place in places if not place.identity.told]  # the hooks of another machine look there
+    brief.note_places(res.home, [(place.root, place.marker, place.project.id, place.identity.stamps) for place in here])
 
 
 def _note_trouble(res: Resources, project: Project, error: str) -> None:

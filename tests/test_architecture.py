@@ -36,7 +36,7 @@ LAYERS = (
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
         consolidate_pages reverting contradictions""",
     ),
-    ("composition", "local remote"),
+    ("composition", "local local_base local_model remote"),
     (
         "surfaces",
         "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade waking agents cli server __main__",

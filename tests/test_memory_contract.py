@@ -343,7 +343,7 @@ def test_every_method_of_memory_is_asked_of_either(rig: Rig) -> None:
 def test_both_have_every_method_with_the_same_arguments() -> None:
     """A method that is new in `Memory` is one line in `RemoteMemory`, and an endpoint by itself."""
     for name in endpoints.METHODS:
-        assert name in vars(LocalMemory), name
+        assert callable(getattr(LocalMemory, name, None)), name
         assert name in vars(RemoteMemory), name
         if name not in endpoints.OWN:
             assert endpoints.endpoint(name).name == name

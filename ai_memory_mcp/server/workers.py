@@ -14,7 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ai_memory_mcp.local import READ_WAIT, LocalMemory
+from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.local_base import READ_WAIT
 from ai_memory_mcp.waking import wake_worker
 
 T = TypeVar("T")
