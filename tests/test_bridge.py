@@ -45,6 +45,7 @@ async def say(session: ClientSession, name: str, **arguments: Any) -> tuple[bool
     return bool(answer.is_error), answer.content[0].text  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_the_bridge_has_the_tools_and_the_server_the_memory(desk: Machine, tmp_path: Path) -> None:
     secret = desk.json("token", "create", "laptop")["token"]
     server = HttpServer(desk).start()
@@ -73,6 +74,7 @@ def test_the_bridge_has_the_tools_and_the_server_the_memory(desk: Machine, tmp_p
     assert not (laptop.home / "wiki").exists()
 
 
+@pytest.mark.slow
 def test_while_the_server_is_away_tools_say_so_at_once_and_work_again_when_it_is_back(
     desk: Machine, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_broken_settings_are_told_by_the_tools(tmp_path: Path) -> None:
     assert "'homelab' is no address of a server" in said
 
 
+@pytest.mark.slow
 def test_what_hooks_spool_is_delivered_while_the_bridge_runs(desk: Machine, tmp_path: Path) -> None:
     server = HttpServer(desk).start()
     laptop = Machine(tmp_path, "laptop", url=server.url)

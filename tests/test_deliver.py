@@ -349,6 +349,7 @@ def test_many_writers_of_the_machines_record_lose_nothing(tmp_path: Path) -> Non
 # --- real processes
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_path: Path) -> None:
     server = HttpServer(Machine(tmp_path, "desk")).start()
     machines = [Machine(tmp_path, name, url=server.url) for name in ("a", "b")]
@@ -397,6 +398,7 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(tmp_p
     assert (capture.seen, capture.stored) == (2 * prompts + 2, 2 * prompts + 2)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_killed_while_delivering_delivers_the_rest_once(tmp_path: Path) -> None:
     server = HttpServer(Machine(tmp_path, "desk")).start()
     machine = Machine(tmp_path, "a", url=server.url)
@@ -422,6 +424,7 @@ def test_a_client_that_is_killed_while_delivering_delivers_the_rest_once(tmp_pat
     assert memory.status(Scope()).capture.duplicates == 0
 
 
+@pytest.mark.slow
 def test_every_command_says_the_same_as_on_the_server(tmp_path: Path) -> None:
     desk = Machine(tmp_path, "desk")
     secret = desk.json("token", "create", "laptop")["token"]
@@ -534,6 +537,7 @@ def stale(copy: Path) -> None:
         copy.write_text(json.dumps({**told, "until": 0.0}))
 
 
+@pytest.mark.slow
 def test_while_the_server_is_away_the_last_brief_is_told(tmp_path: Path) -> None:
     server = HttpServer(Machine(tmp_path, "desk")).start()
     laptop = Machine(tmp_path, "laptop", url=server.url)

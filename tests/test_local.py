@@ -255,3 +255,26 @@ def test_a_search_waits_for_events_that_somebody_takes_in_but_not_for_what_he_do
         done.set()
         thread.join()
     assert [hit.title for hit in found.hits] == ["Where is the needle kept?"]
+
+
+def test_a_search_compiles_no_session_and_what_it_leaves_is_made_up_for(
+    home: Path, memory: LocalMemory, work: Path
+) -> None:
+    """Who searches is not kept waiting for that: the next read, a tick of another process or the end makes it."""
+    for number, afterwards in enumerate(
+        (
+            lambda: memory.sessions(scope(work)),
+            lambda: LocalMemory(memory.res).tick(),
+            lambda: memory.close(),
+        )
+    ):
+        Player(home, work, f"run{number}", ago=900).start().works().ends()
+        assert [hit.kind for hit in memory.search(scope(work), Query(text="parser", kinds=("observation",))).hits]
+        assert len(_session_pages(memory, work)) == number
+        afterwards()
+        assert len(_session_pages(memory, work)) == number + 1
+
+
+def _session_pages(memory: LocalMemory, work: Path) -> list[Path]:
+    project = memory.resolve(scope(work)).project
+    return sorted((memory.res.wiki(project).folder / "sessions").rglob("*.md")) if project else []
