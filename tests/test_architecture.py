@@ -27,7 +27,7 @@ LAYERS = (
     (
         "resources",
         """config project spool journal gitlog wiki index files processes agents.spec resources link tokens away llm
-        llm_child llm_meter llm_queue""",
+        llm_child llm_meter llm_queue tombstones""",
     ),
     (
         "operations",
