@@ -46,9 +46,8 @@ def sketch(text: str) -> Sketch:
     for word in words:
         at += 1 + (len(word) if word.isascii() else len(word.encode("utf-8", "replace")))
         ends.append(at)
-    sums = {zlib.crc32(joined[ends[i] + 1 : ends[i + RUN]]) for i in range(max(1, len(words) - RUN + 1))} if len(
-        words
-    ) >= RUN else {zlib.crc32(joined)}
+    runs = range(max(1, len(words) - RUN + 1))
+    sums = {zlib.crc32(joined[ends[i] + 1 : ends[min(i + RUN, len(words))]]) for i in runs}
     return Sketch(len(words), zlib.crc32(joined), array("I", sorted(sums)[:KEPT]))
 
 
@@ -73,16 +72,15 @@ def pairs(sketches: Mapping[str, Sketch], *, least: int = RUN) -> list[Alike]:
         else:
             found[name] = Alike(name, other, 1.0)
     order = {name: number for number, name in enumerate(kept)}
-    for some in _together(kept, sketches):
-        for one_name, other_name in some:
-            earlier, later = sorted((one_name, other_name), key=order.__getitem__)
-            like = share(sketches[earlier], sketches[later])
-            if like >= ALIKE and (later not in found or found[later].share < like):
-                found[later] = Alike(later, earlier, like)
+    for pair in _together(kept, sketches):
+        earlier, later = sorted(pair, key=order.__getitem__)
+        like = share(sketches[earlier], sketches[later])
+        if like >= ALIKE and (later not in found or found[later].share < like):
+            found[later] = Alike(later, earlier, like)
     return [found[name] for name in sketches if name in found]
 
 
-def _together(names: Sequence[str], sketches: Mapping[str, Sketch]) -> Iterator[Iterator[tuple[str, str]]]:
+def _together(names: Sequence[str], sketches: Mapping[str, Sketch]) -> Iterator[tuple[str, str]]:
     """Yield what is to be compared: the pairs among texts that share one of their smallest check sums."""
     sharing: dict[int, list[str]] = {}
     for name in names:
@@ -90,13 +88,15 @@ def _together(names: Sequence[str], sketches: Mapping[str, Sketch]) -> Iterator[
             sharing.setdefault(each, []).append(name)
     seen: set[tuple[str, str]] = set()
     for some in sharing.values():
-        if len(some) < 2:
-            continue
-        if len(some) > FEW:
-            some.sort(key=lambda name: sketches[name].sums.tolist())
-            near = ((some[i], other) for i in range(len(some)) for other in some[i + 1 : i + 1 + NEXT])
-        else:
-            near = combinations(some, 2)
-        fresh = [pair for pair in near if pair not in seen]
+        fresh = [pair for pair in _near(some, sketches) if pair not in seen]
         seen.update(fresh)
-        yield iter(fresh)
+        yield from fresh
+
+
+def _near(names: list[str], sketches: Mapping[str, Sketch]) -> Iterator[tuple[str, str]]:
+    if len(names) <= FEW:
+        yield from combinations(names, 2)
+        return
+    some = sorted(names, key=lambda name: sketches[name].sums.tolist())
+    for place, name in enumerate(some):
+        yield from ((name, other) for other in some[place + 1 : place + 1 + NEXT])

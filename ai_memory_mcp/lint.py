@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ai_memory_mcp import contradictions, markdown, pages
-from ai_memory_mcp.errors import InputError, NotFoundError
-from ai_memory_mcp.index import rows, upkeep
+from ai_memory_mcp import contradictions, evicting, markdown
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.index import upkeep
 from ai_memory_mcp.lint_rules import RULES, Remark, Rule, Shelf
-from ai_memory_mcp.model import Contradiction, Finding, LintReport, Page, Project
+from ai_memory_mcp.model import Finding, LintReport, Page, Project
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
-from ai_memory_mcp.retention import buried
 from ai_memory_mcp.settle import handoff_lock
 
 REPORT = "_lint/report.md"
@@ -74,7 +73,6 @@ def lint(
     chosen = rules_named(rules)
     look = shelf(res, project, redactor, root=root, now=now)
     found = [(rule, remark) for rule in chosen for remark in rule.find(look)]
-    fixed: list[Found] = []
     with handoff_lock(res, project):  # nobody accepts a handoff that is being mended
         texts, fixed = mended(look, found) if fix else ({}, [])
         left = [one for one in found if one not in fixed]
@@ -85,8 +83,8 @@ def lint(
             counts = Counter(rule.name for rule, _ in fixed)
             did = ", ".join(f"{count} {name}" for name, count in counts.items())
             message = f"Lint: mend {did}" if did else "Lint: report"
-            with buried(res, [look.pages[path] for path, text in texts.items() if text is None], "evicted", now):
-                pages.save(res, project, texts, message, when=now)
+            gone = [look.pages[path] for path, text in texts.items() if text is None]
+            evicting.save(res, project, texts, message, gone, now=now)
     return LintReport(
         project=project.name,
         pages=sum(1 for page in look.pages.values() if page.kind != "lint"),

@@ -163,8 +163,11 @@ def broken_links(shelf: Shelf) -> Iterator[Remark]:
                 continue
             new = shelf.moved.get((page.path, link.target), "")
             where = f", which is now {new}" if new else ""
-            yield Remark(page.path, f"links to {link.target}{where or ', and there is no such page'}",
-                         relinked(page.path, link.target, new) if new else None)
+            yield Remark(
+                page.path,
+                f"links to {link.target}{where or ', and there is no such page'}",
+                relinked(page.path, link.target, new) if new else None,
+            )
 
 
 def superseded_links(shelf: Shelf) -> Iterator[Remark]:
@@ -175,8 +178,11 @@ def superseded_links(shelf: Shelf) -> Iterator[Remark]:
             new = _last_successor(shelf, link.path)
             if old and old.status == "superseded" and new != page.path and not _supersedes(page, old):
                 where = f" by {new}" if new else ""
-                yield Remark(page.path, f"links to {link.target}, which was superseded{where}",
-                             relinked(page.path, link.target, new) if new else None)
+                yield Remark(
+                    page.path,
+                    f"links to {link.target}, which was superseded{where}",
+                    relinked(page.path, link.target, new) if new else None,
+                )
 
 
 def _last_successor(shelf: Shelf, path: str) -> str:
@@ -213,7 +219,10 @@ def relinked(source: str, target: str, new: str) -> Mend:
 def empty(shelf: Shelf) -> Iterator[Remark]:
     """Pages with nothing but headings."""
     for page in shelf.current(*KNOWLEDGE):
-        if shelf.sizes.get(page.path, 0) < 2_000 and not _HEADINGS.sub("", markdown.parse(shelf.texts[page.path])[1]).strip():
+        if (
+            shelf.sizes.get(page.path, 0) < 2_000
+            and not _HEADINGS.sub("", markdown.parse(shelf.texts[page.path])[1]).strip()
+        ):
             yield Remark(page.path, "says nothing", fix="write it, or forget it")
 
 
@@ -280,8 +289,11 @@ def promote(shelf: Shelf) -> Iterator[Remark]:
             continue
         said = _runs(markdown.parse(shelf.texts[page.path])[1])
         if said and len(said & told) < SAID * len(said):
-            yield Remark(page.path, "is a rule for everybody here, and neither AGENTS.md nor CLAUDE.md has it",
-                         fix="put it there")
+            yield Remark(
+                page.path,
+                "is a rule for everybody here, and neither AGENTS.md nor CLAUDE.md has it",
+                fix="put it there",
+            )
 
 
 def _runs(text: str) -> set[str]:
@@ -293,7 +305,12 @@ def _runs(text: str) -> set[str]:
 RULES: tuple[Rule, ...] = (
     Rule("secret", "error", "secrets in pages that were edited by hand", secrets),
     Rule("front-matter", "error", "front matter that cannot be read", front_matter),
-    Rule("contradiction", "error", "pages that contradict each other, by their own word or a language model's", contradictions),
+    Rule(
+        "contradiction",
+        "error",
+        "pages that contradict each other, by their own word or a language model's",
+        contradictions,
+    ),
     Rule("wrong", "error", "what readers called wrong", called_wrong),
     Rule("outdated", "warning", "what readers called stale", called_stale),
     Rule("expired", "warning", "pages whose expires_at is over", expired),

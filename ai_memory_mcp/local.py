@@ -47,6 +47,7 @@ from ai_memory_mcp.model import (
     Hit,
     ImportReport,
     IngestReport,
+    LintReport,
     LlmStatus,
     Page,
     Project,
@@ -463,6 +464,20 @@ class LocalMemory:
             return contradictions.known(self.res, project)
         with self._llm(asked=True) as model:
             return contradictions.judge(self.res, project, model, self._redactor())
+
+    def lint(self, scope: Scope, *, rules: tuple[str, ...] = (), fix: bool = False, report: bool = False) -> LintReport:
+        """What is wrong with the pages of the project, by rule."""
+        from ai_memory_mcp import lint
+
+        project, resolved = self._here(scope), registry.resolve(self.res, scope)
+        self._notice(resolved, always=True)
+        root = "" if scope.origin else resolved.root  # a folder of another machine means nothing here
+        found = lint.lint(
+            self.res, project, self._redactor(), root=root, now=_now(), rules=rules, fix=fix, report=report
+        )
+        if found.fixed or found.report:
+            self._changed(project)
+        return found
 
     def consolidate_waiting(self) -> tuple[Consolidation, ...]:
         """Consolidate what waits, unless somebody else is at it; for the worker, for whose end nobody waits."""

@@ -22,7 +22,7 @@ LAYERS = (
     (
         "vocabulary",
         """errors model memory endpoints place alive secretscan secretglance clipping redact markdown terms ranking
-        scoring passages prose shell verdict briefparts""",
+        scoring passages prose shell verdict briefparts alike""",
     ),
     (
         "resources",
@@ -34,7 +34,7 @@ LAYERS = (
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
-        consolidate_pages reverting contradictions""",
+        consolidate_pages reverting contradictions evicting lint lint_rules""",
     ),
     ("composition", "local remote"),
     (
