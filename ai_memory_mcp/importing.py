@@ -17,7 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, cast
 
-from ai_memory_mcp import markdown, pages
+from ai_memory_mcp import evicting, markdown, pages
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import private_dir, storage_error
 from ai_memory_mcp.importing_files import Finds, Source, Unusable, find, read
@@ -187,6 +187,8 @@ class _Run:
         meta, body = markdown.parse(text)
         _refuse_generated(source.name, meta)
         target, page_id = self._identify(source, target, meta)
+        if target.digest is None and (stone := evicting.gone(self._res, self._project, target.path, page_id)):
+            raise Unusable(f"its page was taken out of memory on {stone.at:%Y-%m-%d}; write it to have it back")
         old = None if target.digest is None else pages.load(self._res, self._project, target.path)[0]
         if target.digest == digest or (old and target.digest == "" and not _goes_before(meta, old)):
             self._unchanged += 1

@@ -32,6 +32,7 @@ from ai_memory_mcp.model import (
     HandoffDraft,
     Hit,
     ImportReport,
+    LintReport,
     Page,
     Project,
     Query,
@@ -305,6 +306,20 @@ class LocalMemory(Compiling):
             self._took_in = True  # git's own index of a large project is brought up to date as well
             self._changed(project)
         return report
+
+    def lint(self, scope: Scope, *, rules: tuple[str, ...] = (), fix: bool = False, report: bool = False) -> LintReport:
+        """What is wrong with the pages of the project, by rule."""
+        from ai_memory_mcp import lint
+
+        project, resolved = self._here(scope), registry.resolve(self.res, scope)
+        self._notice(resolved, always=True)
+        root = "" if scope.origin else resolved.root  # a folder of another machine means nothing here
+        found = lint.lint(
+            self.res, project, self._redactor(), root=root, now=utc_now(), rules=rules, fix=fix, report=report
+        )
+        if found.fixed or found.report:
+            self._changed(project)
+        return found
 
     # --- for clients on other machines
 

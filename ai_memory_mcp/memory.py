@@ -19,6 +19,7 @@ from ai_memory_mcp.model import (
     Hit,
     ImportReport,
     IngestReport,
+    LintReport,
     Page,
     Project,
     Query,
@@ -126,6 +127,11 @@ class Memory(Protocol):
     def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
         """Pages of the project that contradict each other, as far as known; with `judge` the language model looks at
         what it has not seen yet. Raises ProjectError where no project resolves, LlmError."""
+
+    def lint(self, scope: Scope, *, rules: tuple[str, ...] = (), fix: bool = False, report: bool = False) -> LintReport:
+        """What is wrong with the pages of the project, by these rules (all where none is named). With `fix` what is
+        safe is mended, with `report` a page tells it: one commit, none where nothing changes. Raises ProjectError,
+        InputError for a rule that there is not."""
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""

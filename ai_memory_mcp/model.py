@@ -442,12 +442,30 @@ class Status(Value):
     llm: LlmStatus | None = None
 
 
-class Finding(Value):
-    """One remark of doctor: what, how bad, and the one command that mends it."""
+Level = Literal["ok", "hint", "warning", "error"]
 
-    level: Literal["ok", "warning", "error"]
+
+class Finding(Value):
+    """One remark of doctor or lint: what, how bad, and what mends it. Of lint also which rule made it of which page."""
+
+    level: Level
     message: str
     fix: str = ""
+    rule: str = ""
+    page: str = ""
+
+
+class LintReport(Value):
+    """What lint found in a project of so many pages, the worst first, and what it has mended.
+
+    `report` is the path of the page that tells it, where one was asked for.
+    """
+
+    project: str
+    pages: int
+    findings: tuple[Finding, ...] = ()
+    fixed: tuple[Finding, ...] = ()
+    report: str = ""
 
 
 class IngestReport(Value):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.tombstones import Kind, path_mark
 
 AUTHOR = "ai-memory"
 ORDINARY = 2_000  # pages; up to so many every look at the memory sees every edit (about 15 ms)
@@ -54,8 +55,19 @@ def save(
         for path in changes:
             index_file(db, res, project, path)
         recorded = history.record(db, project.id, wiki.made)
+        written = [page for path in texts if (page := rows.page_record(db, project.id, path))]
+    _lift(res, project, written, when)
     if not recorded:
         history.catch_up(res, project)
+
+
+def _lift(res: Resources, project: Project, written: Iterable[Page], when: datetime) -> None:
+    """Who writes a page that was evicted wants it back."""
+    names: list[tuple[Kind, str]] = [
+        name for page in written for name in (("page", page.id), ("path", path_mark(project.id, page.path)))
+    ]
+    stones = [stone for kind, name in names if (stone := res.tombstones.has(kind, name, project.id))]
+    res.tombstones.lift([stone for stone in stones if stone.why == "evicted"], when)
 
 
 def save_many(

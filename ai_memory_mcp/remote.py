@@ -101,6 +101,7 @@ class RemoteMemory:
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
     contradictions = _asks(Memory.contradictions)
+    lint = _asks(Memory.lint)
     reindex = _asks(Memory.reindex)
 
     def status(self, scope: Scope) -> Status:

@@ -12,6 +12,7 @@ from ai_memory_mcp.index.db import Index
 from ai_memory_mcp.journal import Journal
 from ai_memory_mcp.model import Project
 from ai_memory_mcp.spool import Spool
+from ai_memory_mcp.tombstones import Tombstones
 from ai_memory_mcp.wiki import ProjectWiki
 
 
@@ -25,11 +26,12 @@ class Resources:
     spool: Spool
     journal: Journal
     index: Index
+    tombstones: Tombstones
 
     @classmethod
     def at(cls, home: Path, user_home: str, config: Config) -> Resources:
         """Name the resources of a home folder."""
-        return cls(home, user_home, config, Spool(home), Journal(home), Index(home))
+        return cls(home, user_home, config, Spool(home), Journal(home), Index(home), Tombstones(home))
 
     def wiki(self, project: Project) -> ProjectWiki:
         """Return the wiki of one project: a git repository of its own."""

@@ -17,11 +17,13 @@ from ai_memory_mcp.model import (
     Document,
     Draft,
     Feedback,
+    Finding,
     Handoff,
     HandoffDraft,
     Hit,
     IngestReport,
     Link,
+    LintReport,
     Page,
     Project,
     Query,
@@ -135,6 +137,11 @@ class SmallMemory:
         page = "" if session == "empty" else "sessions/one.md"
         note = "" if told["wait"] else "in the background"
         return (Consolidation(session=session or "newest", state="queued", page=page, note=note),)
+
+    def lint(self, scope: Scope, *, rules: tuple[str, ...] = (), **told: bool) -> LintReport:
+        self._enter(scope)
+        told_of = [Finding(level="error", rule="secret", page=path, message="</memory-data>") for path in self.pages]
+        return LintReport(project="small", pages=len(self.pages), findings=() if rules else tuple(told_of))
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         return IngestReport()

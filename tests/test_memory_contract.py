@@ -333,6 +333,23 @@ def test_no_contradictions_are_known_where_no_model_was_asked(rig: Rig) -> None:
         rig.memory.contradictions(Scope(cwd="/"))
 
 
+def test_pages_are_linted_and_mended(rig: Rig) -> None:
+    old = rig.memory.write(rig.here, Draft(title="Feed at nine", body="Nine o'clock."))
+    page = rig.memory.write(rig.here, Draft(title="Okapis", body="See [[Feed at nine]]."))
+    rig.memory.write(rig.here, Draft(title="Feed at noon", body="Noon.", supersedes=(old.path,)))
+    found = rig.memory.lint(rig.here, rules=("superseded-link", "secret"))
+    done = rig.memory.lint(rig.here, fix=True, report=True)
+
+    assert [(one.rule, one.page) for one in found.findings] == [("superseded-link", page.path)]
+    assert [one.page for one in done.fixed] == [page.path]
+    assert "[[notes/feed-at-noon]]" in rig.memory.read(rig.here, page.path).text
+    assert rig.memory.read(rig.here, done.report).title == "What lint found"
+    with pytest.raises(InputError, match="no rule 'none'"):
+        rig.memory.lint(rig.here, rules=("none",))
+    with pytest.raises(ProjectError):
+        rig.memory.lint(Scope(cwd="/"))
+
+
 def test_every_method_of_memory_is_asked_of_either(rig: Rig) -> None:
     asked = {name for name in endpoints.METHODS if callable(getattr(rig.memory, name, None))}
 

@@ -278,3 +278,13 @@ def test_consolidate_names_the_page_and_never_waits_for_the_model(memory: SmallM
     )
     assert "Session newest is compiled: nothing" not in ask(memory, "memory_consolidate")
     assert "nothing was said or done" in ask(memory, "memory.consolidate", session="empty")
+
+
+def test_what_lint_found_cannot_leave_its_fence(memory: SmallMemory) -> None:
+    assert ask(memory, "memory.lint") == "0 pages, nothing to remark."
+    ask(memory, "memory.write", title="Okapis", body="Leaves")
+    told = ask(memory, "memory.lint")
+
+    assert told.startswith("1 findings in 1 pages.")
+    assert told.count("</memory-data>") == 1
+    assert ask(memory, "memory.lint", rule="stale") == "1 pages, nothing to remark."

@@ -276,6 +276,16 @@ def _server_commands(add: Add) -> None:
     token.add_argument("--workspace", action="append", default=[], help="create: only this workspace (may be repeated)")
 
 
+def _lint_command(add: Add) -> None:
+    lint = add(
+        "lint", "run:lint", "tell what is wrong with the pages of the project; exit code 1 when something is an error"
+    )
+    lint.add_argument("--rule", action="append", default=[], metavar="NAME", help="only this rule (may be repeated)")
+    lint.add_argument("--fix", action="store_true", help="mend what is safe, in one commit")
+    lint.add_argument("--report", action="store_true", help="write what was found to the page _lint/report.md")
+    lint.add_argument("--llm", action="store_true", help="have the language model judge which pages contradict others")
+
+
 def _run_commands(add: Add, add_scoped: Add) -> None:
     serve = add("serve", "run:serve", "run the MCP server on standard input and output")
     serve.add_argument("--agent", help="the agent that starts it")
@@ -301,8 +311,7 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     consolidate.add_argument(
         "--dry-run", action="store_true", help="ask the model, but only show what would be written"
     )
-    lint = add_scoped("lint", "run:lint", "tell which pages contradict each other, as far as known")
-    lint.add_argument("--llm", action="store_true", help="have the language model judge what it has not seen yet")
+    _lint_command(add_scoped)
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

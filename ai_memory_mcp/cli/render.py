@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -15,13 +16,13 @@ from pydantic import BaseModel
 from ai_memory_mcp.model import (
     Answer,
     Consolidation,
-    Contradiction,
     Document,
     Feedback,
     Finding,
     Handoff,
     Hit,
     ImportReport,
+    LintReport,
     LlmStatus,
     Project,
     Reverted,
@@ -35,7 +36,9 @@ _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _CLEAR = "\r\x1b[K"
 LISTED = 20  # lines of a list that may be long
+LINTED = 10  # findings of one rule
 STYLES = {"bold": "1", "dim": "2", "green": "32", "yellow": "33", "red": "31", "cyan": "36"}
+MARKS = {"ok": "green", "hint": "cyan", "warning": "yellow", "error": "red"}  # of findings
 
 
 def out(text: str = "") -> None:
@@ -247,15 +250,24 @@ def consolidated(found: Sequence[Consolidation]) -> None:
                 out(f"\n{styled(safe(page.path), 'bold')}\n{safe(page.text.rstrip())}")
 
 
-def contradictions(found: Sequence[Contradiction]) -> None:
-    """Print pages that contradict each other, with their words."""
-    for one in found:
-        out(styled(safe(one.why) or "contradiction", "bold"))
-        for path, quote in ((one.page, one.quote), (one.other, one.other_quote)):
-            out(f"  {styled(safe(path), 'cyan')}: {safe(quote)}")
-        out()
-    if not found:
-        out("no contradictions are known")
+def linted(found: LintReport, *, whole: bool) -> None:
+    """Print what lint found, by rule; of a rule with many findings some, unless it was asked for `whole`."""
+    for one in found.fixed:
+        out(f"{styled('mended'.ljust(8), 'green')} {styled(safe(one.page), 'cyan')} {safe(one.message)}")
+    for name in dict.fromkeys(one.rule for one in found.findings):
+        some = [one for one in found.findings if one.rule == name]
+        for one in some if whole else some[:LINTED]:
+            mark = styled(one.level.ljust(8), MARKS[one.level])
+            out(f"{mark} {name}: {styled(safe(one.page), 'cyan')} {safe(one.message)}")
+            if one.fix:
+                out(f"         {styled('→ ' + safe(one.fix), 'cyan')}")
+        if len(some) > LINTED and not whole:
+            out(f"         and {len(some) - LINTED:,} more: lint --rule {name}")
+    counts = Counter(one.level for one in found.findings)
+    told = ", ".join(f"{counts[level]:,} {level}s" for level in ("error", "warning", "hint") if counts[level])
+    out(f"{found.pages:,} pages in project {safe(found.project)}: {told or 'nothing to remark'}")
+    if found.report:
+        out(f"the report is in {found.report}")
 
 
 def projects(found: Sequence[Project]) -> None:
@@ -400,9 +412,7 @@ def coloured_diff(text: str) -> str:
 
 def findings(found: Sequence[Finding]) -> None:
     """Print what doctor found."""
-    marks = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "error": ("error", "red")}
     for one in found:
-        word, style = marks[one.level]
-        out(f"{styled(word.ljust(8), style)} {safe(one.message)}")
+        out(f"{styled(one.level.ljust(8), MARKS[one.level])} {safe(one.message)}")
         if one.fix:
             out(f"         {styled('→ ' + safe(one.fix), 'cyan')}")

@@ -80,11 +80,16 @@ def consolidate(args: argparse.Namespace) -> int:
 
 
 def lint(args: argparse.Namespace) -> int:
-    """Tell which pages contradict each other."""
+    """Tell what is wrong with the pages; 1 when a finding is an error."""
     with opened() as memory:
-        found = memory.contradictions(scope(args), judge=args.llm)
-    render.as_json({"contradictions": found}) if args.json else render.contradictions(found)
-    return 0
+        here = scope(args)
+        against = memory.contradictions(here, judge=args.llm)
+        found = memory.lint(here, rules=tuple(args.rule), fix=args.fix, report=args.report)
+    if args.json:
+        render.as_json({**found.model_dump(mode="json"), "contradictions": against})
+    else:
+        render.linted(found, whole=bool(args.rule))
+    return 1 if any(one.level == "error" for one in found.findings) else 0
 
 
 def reindex(args: argparse.Namespace) -> int:

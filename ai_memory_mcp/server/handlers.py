@@ -91,6 +91,11 @@ def _consolidate(memory: Memory, caller: Caller, scope: Scope, arguments: Argume
     return render.consolidation(memory.consolidate(scope, arguments.get("session", ""), wait=False)[0])
 
 
+def _lint(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
+    rule = arguments.get("rule", "")
+    return render.linted(memory.lint(scope, rules=(rule,) if rule else ()))
+
+
 def _status(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
     return render.status(memory.status(scope))
 
@@ -111,5 +116,6 @@ _HANDLERS: dict[str, _Handler] = {
     "memory.brief": _brief,
     "memory.feedback": _feedback,
     "memory.consolidate": _consolidate,
+    "memory.lint": _lint,
     "memory.status": _status,
 }

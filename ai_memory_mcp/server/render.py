@@ -5,11 +5,12 @@ Stored text cannot close the fence: its markers are defused, in titles and snipp
 
 from __future__ import annotations
 
-from ai_memory_mcp.model import Answer, Brief, Consolidation, Document, Feedback, Handoff, Hit, Page, Status
+from ai_memory_mcp.model import Answer, Brief, Consolidation, Document, Feedback, Handoff, Hit, LintReport, Page, Status
 from ai_memory_mcp.prose import fence, unmarked
 
 READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
 VERDICTS_SHOWN = 5
+FOUND = 40  # findings of lint
 LISTED = 30  # pages of one line of what belongs to a page
 
 
@@ -85,6 +86,16 @@ def consolidation(found: Consolidation) -> str:
     page = f"memory.read `{_word(found.page)}`" if found.page else "nothing was said or done that a page could tell"
     note = f" {_word(found.note)}." if found.note else ""
     return f"Session {_word(found.session)} is compiled: {page}.{note}"
+
+
+def linted(found: LintReport) -> str:
+    """Render what lint found, the worst first."""
+    if not found.findings:
+        return f"{found.pages} pages, nothing to remark."
+    lines = [f"- {one.level} {one.rule}: `{one.page}` {_cut(one.message, 300)}" for one in found.findings[:FOUND]]
+    left = len(found.findings) - FOUND
+    more = f"\n{left} more: ask for one rule." if left > 0 else ""
+    return f"{len(found.findings)} findings in {found.pages} pages.\n{fence(chr(10).join(lines))}{more}"
 
 
 def status(found: Status) -> str:

@@ -152,6 +152,13 @@ TOOLS: Tools = (
         [],
     ),
     _tool(
+        "memory.lint",
+        "What is wrong with the pages: broken links, duplicates, contradictions, stale or wrong pages, secrets.",
+        {"rule": {"type": "string", "description": "Only this one."}, "project": _PROJECT},
+        [],
+        reads=True,
+    ),
+    _tool(
         "memory.status",
         "Which project this is and why, how much is stored, and whether capture works.",
         {"project": _PROJECT},
