@@ -133,6 +133,20 @@ def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
     killed(work, memory, at, counted)
 
 
+def consolidate_newest(home: str, cwd: str) -> None:
+    """Have the newest session consolidated by what answers like a model."""
+    memory = opened(home)
+    project = memory.resolve(Scope(cwd=cwd)).project
+    with memory.res.index.read() as db:
+        row = rows.sessions(db, project.id, 1)[0] if project else None
+    assert project
+    assert row
+    now = datetime.now(timezone.utc)
+    with consolidate.lock(memory.res, 5):
+        consolidate.consolidate(memory.res, project, row, Scribe(), Redactor(), now=now)  # type: ignore[arg-type]
+    memory.close()
+
+
 def ingest_killed(home: str, at: int, counted: str) -> None:
     """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
     memory = opened(home)
