@@ -680,6 +680,10 @@ def _advance(repo: Repo, head: ObjectID | None, commit: ObjectID, message: str, 
         )
     except FileLocked:  # a git command is at it
         return False
+    except OSError:  # a full disk: what was just locked would stay so for good
+        for name in repo.refs.follow(HEADREF)[0]:
+            Path(os.fsdecode(repo.refs.refpath(name)) + ".lock").unlink(missing_ok=True)
+        raise
 
 
 def _change(commit: object) -> Change:

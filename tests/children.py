@@ -117,7 +117,7 @@ class Scribe:
 
 
 def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
-    """Consolidate the newest session and be killed as `ingest_killed` is."""
+    """Consolidate the newest session and be killed as `import_killed` is."""
     memory = opened(home)
     project = memory.resolve(Scope(cwd=cwd)).project
     with memory.res.index.read() as db:
@@ -147,14 +147,11 @@ def consolidate_newest(home: str, cwd: str) -> None:
     memory.close()
 
 
-def ingest_killed(home: str, at: int, counted: str) -> None:
-    """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
-    memory = opened(home)
-    killed(memory.ingest, memory, at, counted)
-
-
 def import_killed(home: str, folder: str, at: int, counted: str) -> None:
-    """The same with an import of Markdown into `general`."""
+    """Import Markdown into `general` and be killed at the `at`-th line executed in our own modules (0: never).
+
+    Counts them into a file.
+    """
     memory = opened(home)
     killed(lambda: memory.import_markdown(Scope(project="general"), Path(folder)), memory, at, counted)
 

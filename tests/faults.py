@@ -23,7 +23,7 @@ from children import opened
 from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
 from playing import DEAD, Player, put, repository
 
-from ai_memory_mcp.model import Scope
+from ai_memory_mcp.model import Draft, Scope
 
 HERE = Path(__file__).resolve().parent
 KILL, TORN, FULL, BROKEN = "kill", "torn", "full", "broken"
@@ -56,11 +56,20 @@ def hook(event: str, **fields: Any) -> str:
     return json.dumps({"session_id": "hooked", "cwd": "{base}/work", "hook_event_name": event, **fields})
 
 
+PROMPT, STOP = hook("UserPromptSubmit", prompt="hello"), hook("Stop", last_assistant_message="done")
+START, END = hook("SessionStart", source="startup"), hook("SessionEnd", reason="other")
+
+
 def streamed() -> str:
     """What a plugin sends: some events, each of which is answered when it is stored."""
     lines = []
     for number in range(4):
-        payload = {"session_id": "streamed", "cwd": "{base}/work", "prompt": f"number {number}", "turn_id": f"t{number}"}
+        payload = {
+            "session_id": "streamed",
+            "cwd": "{base}/work",
+            "prompt": f"number {number}",
+            "turn_id": f"t{number}",
+        }
         line = {"event": "input", "seq": number, "at": NOW, "mark": "m", "payload": payload}
         lines.append(json.dumps(line))
     return "\n".join(lines) + "\n"
@@ -69,11 +78,19 @@ def streamed() -> str:
 NOW = int(time.time() * 1000)
 TWICE = r"duplicates|\"seen\"|agent-gone"
 ACTS = (
-    Act("emit", "emit claude-code UserPromptSubmit", given=hook("UserPromptSubmit", prompt="hello"), codes=(0,)),
-    Act("emit-first", "emit claude-code Stop", given=hook("Stop", last_assistant_message="x"), state="empty", codes=(0,)),
-    Act("emit-start", "emit claude-code SessionStart", given=hook("SessionStart", source="startup"), codes=(0,), whole=False, unsteady=TWICE),
-    Act("emit-end", "emit claude-code SessionEnd", given=hook("SessionEnd", reason="other"), codes=(0,)),
-    Act("emit-stream", "emit --agent pi --stream", given=streamed(), codes=(0,), whole=False, acks=r'"seq":(\d)', unsteady=TWICE),
+    Act("emit", "emit claude-code UserPromptSubmit", given=PROMPT, codes=(0,)),
+    Act("emit-first", "emit claude-code Stop", given=STOP, state="empty", codes=(0,)),
+    Act("emit-start", "emit claude-code SessionStart", given=START, codes=(0,), whole=False, unsteady=TWICE),
+    Act("emit-end", "emit claude-code SessionEnd", given=END, codes=(0,)),
+    Act(
+        "emit-stream",
+        "emit --agent pi --stream",
+        given=streamed(),
+        codes=(0,),
+        whole=False,
+        acks=r'"seq":(\d)',
+        unsteady=TWICE,
+    ),
     Act("ingest", "ingest", state="spooled", whole=False),
     Act("write", "write Title --kind decision --body Words --supersedes decisions/old.md"),
     Act("write-first", "write Title --body Words --project general", state="empty", whole=False),
@@ -83,7 +100,7 @@ ACTS = (
     Act("consolidate", "consolidate", whole=False),
     Act("consolidate-model", call=("children:consolidate_newest", "{base}/memory", "{base}/work"), whole=False),
     Act("import", "import markdown {base}/docs", whole=False),
-    Act("revert", "revert {commit}"),
+    Act("revert", "revert {commit}", whole=False),
     Act("reindex", "reindex", whole=False),
     Act("token", "token create laptop"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
@@ -123,7 +140,9 @@ class Forge:
             text=True,
         )
 
-    def start(self, words: str = "", *, call: tuple[str, ...] = (), given: str = "", at: int = 0, how: str = KILL) -> int:
+    def start(
+        self, words: str = "", *, call: tuple[str, ...] = (), given: str = "", at: int = 0, how: str = KILL
+    ) -> int:
         """Start a command in the user's project; its `at`-th change of a file goes wrong (0: none). Returns its pid."""
         put_in = {"{base}": str(self.base)}
         (self.folder / "given").write_text(filled(given, put_in))
@@ -152,13 +171,13 @@ class Forge:
         return self.end()
 
     def close(self) -> None:
-        self.process.stdin.close()  # type: ignore[union-attr]
-        self.process.wait(20)
-        self.process.stdout.close()  # type: ignore[union-attr]
+        with self.process:
+            self.process.stdin.close()  # type: ignore[union-attr]
 
     def _number(self) -> int:
         stdout: IO[str] = self.process.stdout  # type: ignore[assignment]
         if not select.select([stdout], [], [], 90)[0]:
+            self.process.kill()
             raise AssertionError(f"it hangs: {(self.folder / 'err').read_text()}")
         return int(stdout.readline())
 
@@ -221,10 +240,12 @@ class Stage:
         put(self.home, f"{int(second.now.timestamp() * 1e9):020d}-1-bad-0123456789abcdef.json", b'{"torn')
 
     def _written(self, memory: Any, work: Path) -> None:
-        from ai_memory_mcp.model import Draft
-
-        for kind, title in (("rule", "Parser rule"), ("decision", "Old")):
-            memory.write(Scope(cwd=str(work)), Draft(title=title, body="Never parse twice.", kind=kind))
+        for kind, title, body in (
+            ("rule", "Parser rule", "Never"),
+            ("decision", "Old", "Once"),
+            ("decision", "Old", "Twice"),
+        ):
+            memory.write(Scope(cwd=str(work)), Draft(title=title, body=f"{body} parse twice.", kind=kind))
         memory.close()
 
     def _keep(self, state: str) -> None:
@@ -252,7 +273,7 @@ def outcome(home: Path) -> str:
     memory.close()
     journal = sorted((home / "journal").rglob("*.jsonl"))
     told["journal"] = {str(path.relative_to(home)): said for path in journal if (said := records(path))}
-    told["pages"] = {path: text for path, text in sorted(pages(home).items())}
+    told["pages"] = dict(sorted(pages(home).items()))
     told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
     tokens = home / "tokens.json"
     told["tokens"] = tokens.read_text() if tokens.exists() else ""
@@ -334,7 +355,9 @@ class Trial:
         assert [str(path.relative_to(home)) for path in leftovers(home) if not harmless(path)] == [], where
         assert [git_problems(wiki) for wiki in wikis(home)] == [""] * len(wikis(home)), where
         for name in ("work", "other"):
-            opened(str(home)).history(Scope(cwd=str(home.parent / name)))  # commits are told to the index when asked for
+            opened(str(home)).history(
+                Scope(cwd=str(home.parent / name))
+            )  # commits are told to the index when asked for
         grown = rows_of(home)
         anew = self.forge.run("reindex")
         assert anew.code == 0, where

@@ -40,8 +40,8 @@ from ai_memory_mcp import (
     settle,
     writing,
 )
-from ai_memory_mcp.errors import AiMemoryError
 from ai_memory_mcp.cli import imports, main, run, token, use, wire
+from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
