@@ -176,7 +176,7 @@ class Forge:
 
     def _number(self) -> int:
         stdout: IO[str] = self.process.stdout  # type: ignore[assignment]
-        if not select.select([stdout], [], [], 90)[0]:
+        if not select.select([stdout], [], [], 300)[0]:
             self.process.kill()
             raise AssertionError(f"it hangs: {(self.folder / 'err').read_text()}")
         return int(stdout.readline())
