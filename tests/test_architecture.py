@@ -22,12 +22,12 @@ LAYERS = (
     (
         "vocabulary",
         """errors model memory endpoints place alive secretscan secretglance clipping redact markdown terms ranking
-        scoring passages prose shell verdict briefparts""",
+        scoring passages prose shell verdict briefparts merging""",
     ),
     (
         "resources",
-        """config project spool journal gitlog wiki index files processes agents.spec resources link tokens away llm
-        llm_child llm_meter llm_queue""",
+        """config project spool journal gitlog joining wiki index files processes agents.spec resources link tokens away
+        llm llm_child llm_meter llm_queue""",
     ),
     (
         "operations",
