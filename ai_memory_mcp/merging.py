@@ -60,6 +60,11 @@ def merge(base: str | None, ours: str, theirs: str) -> Merged:
     return Merged(heads.text + bodies.text, heads.conflict or bodies.conflict)
 
 
+def side_by_side(ours: str, theirs: str) -> Merged:
+    """Return two texts that are too long to be compared, whole."""
+    return Merged("".join(_in_conflict(_cut(ours), _cut(theirs))), True)
+
+
 def _parted(text: str) -> tuple[str, str]:
     body = markdown.parse(text)[1]
     return text[: len(text) - len(body)], body

@@ -310,6 +310,12 @@ class ProjectWiki:
         except OSError as error:
             raise files.storage_error("use the repository", self._git, error) from error
 
+    def prepare(self) -> Path:
+        """Make the repository when there is none; return its git folder. Raises StorageError."""
+        with files.locked(self._lock, timeout=self._timeout):
+            self._begin()
+        return self._git
+
     def _begin(self) -> bool:
         """Make the repository when there is none; in one step, so a crash leaves none or a whole one."""
         if self._git.exists():
