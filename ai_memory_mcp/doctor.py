@@ -40,18 +40,7 @@ HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
 ANSWERS = {"consolidate.lock": 3600}  # held while a language model answers, about one session after the other
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
-HOLDS = (
-    "spool",
-    "journal",
-    "wiki",
-    "backups",
-    "logs",
-    "brief",
-    "cache",
-    "bin",
-    "llm",
-    "sync",
-)  # of a home, beside the index
+HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm", "sync")  # beside the index
 RECENT = timedelta(hours=24)
 INGEST = "ai-memory-mcp ingest"
 REINDEX = "ai-memory-mcp reindex"

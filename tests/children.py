@@ -22,7 +22,7 @@ import dulwich.worktree
 import filelock
 
 from ai_memory_mcp import consolidate, emit
-from ai_memory_mcp.config import Config
+from ai_memory_mcp.config import Config, SyncConfig
 from ai_memory_mcp.errors import ConflictError, NotFoundError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.local import LocalMemory
@@ -137,6 +137,13 @@ def ingest_killed(home: str, at: int, counted: str) -> None:
     """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
     memory = opened(home)
     killed(memory.ingest, memory, at, counted)
+
+
+def sync_killed(home: str, cwd: str, remote: str, at: int, counted: str) -> None:
+    """The same with a sync of the project of a folder."""
+    config = Config(sync=SyncConfig(remote=remote))
+    memory = LocalMemory(Resources.at(Path(home), str(Path(home).parent), config))
+    killed(lambda: memory.sync(Scope(cwd=cwd)), memory, at, counted)
 
 
 def import_killed(home: str, folder: str, at: int, counted: str) -> None:
