@@ -20,6 +20,7 @@ from ai_memory_mcp.files import private_dir
 FETCHED = "refs/ai-memory/fetched"
 LIST_LIMIT = 60.0  # seconds
 MOVE_LIMIT = 600.0  # seconds for a fetch or a push
+SMALL = 1_000_000  # bytes of a front page
 LARGEST = "16m"  # of one file that is taken from a remote
 _HEAD = "refs/heads/"
 _PLACES = frozenset(  # where a git hook that starts us would have git work instead
@@ -51,9 +52,9 @@ class Remote:
         self._env = _silent(env)
         self._ssh = ""
 
-    def branches(self, pattern: str = "") -> dict[str, str]:
-        """Return branch -> id of its commit (of those whose name ends so). Raises SyncError."""
-        told = self._run(None, LIST_LIMIT, "ls-remote", "--", self.url, *([_HEAD + pattern] if pattern else []))
+    def branches(self) -> dict[str, str]:
+        """Return branch -> id of its commit. Raises SyncError, as all of these do."""
+        told = self._run(None, LIST_LIMIT, "ls-remote", "--heads", "--", self.url)
         lines = (line.split("\t") for line in told.splitlines())
         return {pair[1][len(_HEAD) :]: pair[0] for pair in lines if len(pair) == 2 and pair[1].startswith(_HEAD)}
 
@@ -80,11 +81,13 @@ class Remote:
         return frozenset(line[1:] for line in told.splitlines() if line.startswith("~"))
 
     def text(self, folder: Path, commit: str, path: str) -> str:
-        """Return a file of a commit, '' where there is none."""
+        """Return a small file of a commit, '' where there is none."""
         try:
-            return self._run(folder, LIST_LIMIT, "cat-file", "blob", f"{commit}:{path}")
+            if int(self._run(folder, LIST_LIMIT, "cat-file", "-s", f"{commit}:{path}")) <= SMALL:
+                return self._run(folder, LIST_LIMIT, "cat-file", "blob", f"{commit}:{path}")
         except SyncError:
             return ""
+        return ""
 
     def scratch(self, folder: Path) -> Path:
         """Return a bare repository to look at unknown branches in."""

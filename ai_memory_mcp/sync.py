@@ -268,8 +268,10 @@ class _Run:
     def _follow(self, project: Project, joined: Joined, judge: _Judge) -> None:
         """Have the index say what the pages say now."""
         folder = self._res.wiki(project).folder
-        if registry.FRONT_PAGE in joined.written:
-            front = registry.on_disk(folder)
+        front = registry.on_disk(folder)
+        with self._res.index.read() as db:
+            known = rows.project(db, project.id)
+        if front != known:
             with self._res.index.write() as db:
                 rows.put_project(db, front)
         if joined.written or joined.removed:
