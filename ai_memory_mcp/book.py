@@ -97,10 +97,7 @@ class Book:
 
     def _begun(self) -> Record:
         """Return the first record: the projects that this machine knew before it became a client."""
-        found = [
-            registry.from_front_page(path.read_text(encoding="utf-8", errors="replace"), *path.parts[-2:-4:-1])
-            for path in sorted((self.path.parent / "wiki").glob("*/*/project.md"))
-        ]
+        found = [registry.on_disk(path.parent) for path in sorted((self.path.parent / "wiki").glob("*/*/project.md"))]
         return Record(machine=secrets.randbelow(2**20 - 1) + 1, projects=tuple(found))
 
     def _write(self, record: Record) -> None:

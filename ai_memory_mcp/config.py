@@ -172,6 +172,33 @@ class LlmConfig(_Section):
         return url.rstrip("/")
 
 
+class SyncConfig(_Section):
+    """Where projects are synced with other machines. Without a remote nothing is sent anywhere."""
+
+    remote: str = Field(default="", description="Git repository for all projects, a branch for each.")
+    remotes: dict[str, str] = Field(
+        default_factory=dict, description="Projects with one of their own, as workspace/project or project."
+    )
+    every_minutes: int = Field(default=10, ge=0, description="How often a server syncs by itself; 0 is never.")
+    push: bool = Field(default=True, description="Send what is new here.")
+    pull: bool = Field(default=True, description="Take in what is new there.")
+
+    @field_validator("remote")
+    @classmethod
+    def _is_a_remote(cls, url: str) -> str:
+        if url and (reason := remote_fault(url)):
+            raise ValueError(f"it {reason}")
+        return url
+
+    @field_validator("remotes")
+    @classmethod
+    def _are_remotes(cls, urls: dict[str, str]) -> dict[str, str]:
+        for name, url in urls.items():
+            if reason := remote_fault(url):
+                raise ValueError(f"that of {name} {reason}")
+        return urls
+
+
 class Config(_Section):
     """All settings, checked. The README explains every key."""
 
@@ -183,6 +210,19 @@ class Config(_Section):
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
     llm: LlmConfig = LlmConfig()
+    sync: SyncConfig = SyncConfig()
+
+
+def remote_fault(url: str) -> str:
+    """Say why a text cannot be the address of a git remote, '' when it can; the text itself is not repeated."""
+    if not url.strip() or url != url.strip() or url.startswith("-") or not url.isprintable():
+        return "is no address of a git repository"
+    if re.match(r"\w[\w+.-]*::", url):
+        return "is no address like ssh://…, https://…, file:///… or a folder"
+    told = re.match(r"\w[\w+.-]*://([^/]*)@", url)
+    if told and (":" in told[1] or len(told[1]) > 32):
+        return "holds a password or token; leave it to git's credential helper, or use ssh"
+    return ""
 
 
 def environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ai_memory_mcp import llm, llm_queue
+from ai_memory_mcp import llm, llm_queue, sync
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
@@ -40,7 +40,7 @@ HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
 ANSWERS = {"consolidate.lock": 3600}  # held while a language model answers, about one session after the other
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
-HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm")  # of a home, beside the index
+HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm", "sync")  # beside the index
 RECENT = timedelta(hours=24)
 INGEST = "ai-memory-mcp ingest"
 REINDEX = "ai-memory-mcp reindex"
@@ -346,6 +346,27 @@ def check_wikis(look: Look) -> Iterator[Finding]:
                 yield _ok(f"{len(edited)} pages in {wiki.folder} were edited by hand; the next search commits them")
 
 
+def check_sync(look: Look) -> Iterator[Finding]:
+    """What was synced last, what went wrong, and which pages two machines have changed."""
+    if not look.res.index.ready():
+        return
+    with look.res.index.read() as db:
+        known = rows.projects(db)
+    for project in known:
+        found = sync.status(look.res, project)
+        if found is None:
+            continue
+        name = f"{project.workspace}/{project.name}"
+        command = f"ai-memory-mcp sync --project {project.name} --workspace {project.workspace}"
+        if found.error:
+            yield _warning(f"{name} could not be synced: {found.error}", command)
+        elif found.last:
+            yield _ok(f"{name} was synced {_duration((look.now - found.last).total_seconds())} ago with {found.remote}")
+        for path in found.in_conflict:
+            page = look.res.wiki(project).folder / path
+            yield _warning(f"{name}: {path} was changed in two places; both versions are in it", f"edit {page}")
+
+
 # --- the language model
 
 
@@ -498,6 +519,7 @@ CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_index,
     check_locks,
     check_wikis,
+    check_sync,
     check_llm,
     check_launcher,
     check_agents,

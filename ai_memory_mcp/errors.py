@@ -11,6 +11,7 @@
     ├── ServerError        the server cannot be reached, or does not answer as one of ours
     ├── AccessError        the server does not let this token do that
     ├── InstallError       an agent's settings file cannot be changed safely
+    ├── SyncError          a git remote cannot be reached, refused, or holds something else
     ├── LlmError           the language model is not set up, did not answer, or may not be asked now
     └── UpgradeError       the installer offers nothing, refused, or left something else behind
 
@@ -80,6 +81,12 @@ class InstallError(AiMemoryError):
     """An agent's settings file cannot be changed safely."""
 
     code = "install"
+
+
+class SyncError(AiMemoryError):
+    """A git remote cannot be reached, refused, or holds something else."""
+
+    code = "sync"
 
 
 class LlmError(AiMemoryError):

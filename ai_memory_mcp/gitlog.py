@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,7 @@ How = Literal["added", "changed", "removed", "merged"]
 MAX_SUBJECT = 300  # characters
 _ENTRY = re.compile(rb"[0-7]+ [^\0]+\0.{20}", re.S)
 _WHEN = re.compile(rb"> (-?\d{1,11}) [+-]\d{4}$")
+_DEEPEST = 1_000  # bytes of a path; deeper ones are nobody's pages
 _KEPT = 32  # trees in memory: those of a commit and of the one before it, a few folders deep
 _LATEST = 253_402_300_799  # the last second of the year 9999
 
@@ -134,6 +135,40 @@ def _touch(path: str, sides: Sequence[_Pair | None]) -> Touch:
     if len(differing) < len(sides):
         return Touch(path, "merged", blob)
     return Touch(path, how(any(before for before, _ in differing), blob), blob)
+
+
+class Entry(NamedTuple):
+    """What a tree holds under one name: the mode as it stands there, the 20 bytes of the id."""
+
+    mode: bytes
+    id: bytes
+
+
+Difference = tuple[str, Entry | None, Entry | None]  # path, what is here, what is there
+
+
+def differences(read: Read, ours: bytes, theirs: bytes) -> Iterator[Difference]:
+    """Yield everything that differs between two trees (b"" is the empty one), links too.
+
+    A folder comes as an entry of its own only where it lies too deep to be looked into.
+    """
+    yield from _differences(read, ours, theirs, b"")
+
+
+def _differences(read: Read, ours: bytes, theirs: bytes, prefix: bytes) -> Iterator[Difference]:
+    sides = [set(tree_entries(read(tree))) if tree else set() for tree in (ours, theirs)]
+    found: dict[tuple[bytes, bool], list[Entry | None]] = {}
+    for side, entries in enumerate((sides[0] - sides[1], sides[1] - sides[0])):
+        for entry in entries:
+            mode, name = entry[:-21].split(b" ", 1)
+            deep = len(prefix) + len(name) > _DEEPEST
+            found.setdefault((name, mode == b"40000" and not deep), [None, None])[side] = Entry(mode, entry[-20:])
+    for (name, folder), (mine, other) in sorted(found.items()):
+        if folder:
+            below = mine.id if mine else b"", other.id if other else b""
+            yield from _differences(read, *below, prefix + name + b"/")
+        else:
+            yield os.fsdecode(prefix + name), mine, other
 
 
 def is_page(path: str) -> bool:

@@ -5,7 +5,7 @@ Bringing the index up to date is `local_base`'s, the language model's work `loca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
@@ -42,6 +42,8 @@ from ai_memory_mcp.model import (
     Scope,
     Session,
     Status,
+    SyncReport,
+    SyncStatus,
     Verdict,
 )
 from ai_memory_mcp.resources import Resources
@@ -184,7 +186,15 @@ class LocalMemory(Compiling):
             handoff=waiting[0].id if waiting else "",
             problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
             llm=self._llm_status() if self.res.config.llm.provider else None,
+            sync=self._sync_status(project) if project else None,
         )
+
+    def _sync_status(self, project: Project) -> SyncStatus | None:
+        if not (self.res.home / "sync").exists():
+            return None
+        from ai_memory_mcp import sync
+
+        return sync.status(self.res, project)
 
     # --- changing
 
@@ -320,6 +330,37 @@ class LocalMemory(Compiling):
         if found.fixed or found.report:
             self._changed(project)
         return found
+
+    def sync(
+        self,
+        scope: Scope,
+        *,
+        every: bool = False,
+        remote: str = "",
+        dry_run: bool = False,
+        wait: float = 60.0,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> SyncReport:
+        """Sync the project, or `every` one and those that only the remote has, with a git remote."""
+        from ai_memory_mcp import sync
+
+        projects = self.projects() if every else (self._here(scope) if dry_run else self._own(scope)[1],)
+        report = sync.run(
+            self.res,
+            projects,
+            self._redactor(),
+            env=environment(),
+            now=utc_now(),
+            remote=remote,
+            discover=every,
+            dry_run=dry_run,
+            wait=wait,
+            stopped=stopped,
+        )
+        for one in report.projects:
+            if (one.received or one.removed) and not dry_run:
+                self._changed(self._project(one.id))
+        return report
 
     # --- for clients on other machines
 

@@ -429,6 +429,16 @@ class LlmStatus(Value):
     problem: str = ""
 
 
+class SyncStatus(Value):
+    """How it stands with the sync of one project: `last` went well at that time; `error` is that of the last try."""
+
+    remote: str = ""
+    branch: str = ""
+    last: datetime | None = None
+    error: str = ""
+    in_conflict: tuple[str, ...] = ()
+
+
 class Status(Value):
     """What is there, how the project was resolved, and whether all is well."""
 
@@ -440,6 +450,7 @@ class Status(Value):
     handoff: str = ""
     problems: tuple[str, ...] = ()
     llm: LlmStatus | None = None
+    sync: SyncStatus | None = None
 
 
 Level = Literal["ok", "hint", "warning", "error"]
@@ -550,6 +561,34 @@ class Reverted(Value):
     message: str
     pages: tuple[str, ...]
     kept: tuple[str, ...] = ()
+
+
+class Synced(Value):
+    """What became of one project in a sync. Pages `received`, `removed` and `kept` (missing on one side, where nobody
+    said that it is to go), those `in_conflict` and what was `left_out` (path -> why) are named by their path.
+    """
+
+    project: str
+    id: str
+    workspace: str
+    remote: str = ""
+    branch: str = ""
+    state: Literal["synced", "unchanged", "planned", "skipped", "failed"]
+    new: bool = False
+    sent: bool = False
+    received: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    in_conflict: tuple[str, ...] = ()
+    left_out: dict[str, str] = Field(default_factory=dict)
+    note: str = ""
+
+
+class SyncReport(Value):
+    """What a sync did, or would do, project by project."""
+
+    projects: tuple[Synced, ...]
+    dry_run: bool = False
 
 
 class Contradiction(Value):

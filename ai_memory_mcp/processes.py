@@ -14,16 +14,25 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+STEP = 0.2  # seconds between looks at whether to give up
+
 
 def run(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, limit: float, given: str = ""
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    limit: float,
+    given: str = "",
+    stopped: Callable[[], bool] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, `given` being its whole input. `limit` is in seconds.
+    """Run a command to its end, `given` being its whole input. `limit` is in seconds; `stopped` is
+    asked in between whether to give up.
 
     Raises OSError when it cannot be started and subprocess.TimeoutExpired when it had to be killed.
     """
@@ -31,11 +40,26 @@ def run(
     process = _start(command, env, cwd, pipe)
     with process:
         try:
-            out, err = process.communicate(given, timeout=limit)
+            out, err = _said(process, given, limit, stopped)
         except BaseException:  # time is up, or Ctrl-C, which does not reach a group of its own
             _kill(process)
             raise
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _said(
+    process: subprocess.Popen[str], given: str, limit: float, stopped: Callable[[], bool] | None
+) -> tuple[str, str]:
+    if stopped is None:
+        return process.communicate(given, timeout=limit)
+    until = time.monotonic() + limit
+    while True:
+        try:
+            return process.communicate(given, timeout=max(0.01, min(STEP, until - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            given = ""  # it has that
+            if stopped() or time.monotonic() >= until:
+                raise
 
 
 def show(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> int:

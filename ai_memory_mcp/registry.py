@@ -4,15 +4,17 @@ only repeats it."""
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 from ai_memory_mcp import markdown, pages
 from ai_memory_mcp.errors import ProjectError
-from ai_memory_mcp.files import locked
+from ai_memory_mcp.files import locked, write_atomic
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Page, Project, Resolved, Scope
 from ai_memory_mcp.project import (
@@ -32,6 +34,7 @@ from ai_memory_mcp.project import (
 from ai_memory_mcp.resources import Resources
 
 FRONT_PAGE = "project.md"
+_ROOTS = ".git/ai-memory-roots"
 LOCK_WAIT = 30.0
 
 
@@ -157,6 +160,8 @@ def record(res: Resources, project: Project, *, now: datetime) -> None:
     wiki = res.wiki(project)
     if (wiki.folder / FRONT_PAGE).exists():
         previous = wiki.read(FRONT_PAGE).decode("utf-8", "replace")
+    if own_roots(wiki.folder) is not None:
+        keep_own_roots(wiki.folder, project.roots)
     text = front_page(project, previous, now=now)
     pages.save(res, project, {FRONT_PAGE: text}, f"Project {project.name}", when=now)
     with res.index.write() as db:
@@ -183,10 +188,36 @@ def front_page(project: Project, previous: str, *, now: datetime) -> str:
     keys = {
         "workspace": project.workspace,
         "workspace_id": project.workspace_id,
-        "roots": project.roots or None,
+        "roots": tuple(dict.fromkeys((*_texts(old_meta.get("roots")), *project.roots))) or None,
         "remotes": project.remotes or None,
     }
     return markdown.set_keys(markdown.text_from(page, previous), keys)
+
+
+def on_disk(folder: Path) -> Project:
+    """Read a project back from its wiki's folder, whose names are the ids. Raises OSError."""
+    text = (folder / FRONT_PAGE).read_text(encoding="utf-8", errors="replace")
+    project = from_front_page(text, folder.name, folder.parent.name)
+    own = own_roots(folder)
+    return project if own is None else project.model_copy(update={"roots": own})
+
+
+def own_roots(folder: Path) -> tuple[str, ...] | None:
+    """Return the folders of this machine that a synced project is known by, None for one that was never synced.
+
+    The front page of a synced one also names those of other machines: here they may be anything.
+    """
+    try:
+        return _texts(json.loads((folder / _ROOTS).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return ()
+
+
+def keep_own_roots(folder: Path, roots: Sequence[str]) -> None:
+    """Note the folders of this machine, from the first sync on. Raises StorageError."""
+    write_atomic(folder / _ROOTS, json.dumps(list(roots)).encode("utf-8", "replace"))
 
 
 def from_front_page(text: str, project_id: str, workspace_id_: str) -> Project:

@@ -45,5 +45,4 @@ def catch_up(res: Resources) -> None:
 def _on_disk(res: Resources, known: Container[str]) -> Iterator[Project]:
     """Yield every project that has a front page, but the known ones."""
     for workspace_id, project_id in res.wiki_folders(known):
-        text = res.wiki_at(workspace_id, project_id).read(registry.FRONT_PAGE).decode("utf-8", "replace")
-        yield registry.from_front_page(text, project_id, workspace_id)
+        yield registry.on_disk(res.wiki_at(workspace_id, project_id).folder)

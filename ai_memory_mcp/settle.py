@@ -235,7 +235,9 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
 def sweep_home(home: Path) -> None:
     """Remove what killed writers and sessions of long ago have left."""
     now = datetime.now(timezone.utc).timestamp()
-    for folder in ("spool", "spool/set-aside", "brief", "bin", "cache"):
+    for folder in ("", "spool", "spool/set-aside", "brief", "bin", "cache", "llm", "backups"):
         sweep(home / folder, now=now)
+    for journal in (home / "journal").glob("*"):
+        sweep(journal, now=now)
     for notes in ("told-*", "late-*"):
         sweep(home / "brief", now=now, pattern=notes, age=NOTES_KEPT)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
-from ai_memory_mcp.gitlog import Commit, Touch, Walk, header, how, is_page, tree_entries, walk
+from ai_memory_mcp.gitlog import Commit, Difference, Touch, Walk, differences, header, how, is_page, tree_entries, walk
 from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from dulwich.objects import ObjectID
     from dulwich.repo import Repo
 
+    from ai_memory_mcp.joining import Judge, Plan
+
 COMMITTER = "ai-memory"
+ON_PURPOSE = "Pages-removed: on purpose"  # in the message of a commit: what it removes may go on other machines too
 _FILE, _FOLDER = b"100644", b"40000"
 _STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each ended by NUL
 _INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a crash
@@ -72,6 +75,21 @@ class Scan(NamedTuple):
     added: dict[str, Seen]
     changed: dict[str, Seen]
     vanished: frozenset[str]
+
+
+class Joined(NamedTuple):
+    """What came of joining another commit to ours, as paths.
+
+    `written` and `removed` changed here; `kept` were removed on one side by who did not say so, and are here again or
+    still; `left_out` (path -> why) were not taken. `ahead`: we have what the other commit has not. `head` is ours now.
+    """
+
+    written: tuple[str, ...]
+    removed: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_out: dict[str, str]
+    ahead: bool
+    head: str
 
 
 class Change(NamedTuple):
@@ -155,9 +173,11 @@ class ProjectWiki:
             _head(repo)  # refuses before anything is written
             edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
             self._record(repo, edited, _by_hand(edited), "by hand", when)
+            removes = False
             for path, data in pages.items():
                 self._put(self.folder / path, data)
-            return self._record(repo, pages, message, author, when)
+                removes |= data is None
+            return self._record(repo, pages, f"{message}\n\n{ON_PURPOSE}" if removes else message, author, when)
 
     def uncommitted(self, candidates: Iterable[str]) -> dict[str, bytes]:
         """Those of the given pages whose bytes on disk are not the ones in history. Pages gone from disk
@@ -198,6 +218,44 @@ class ProjectWiki:
         for folder in target.parents:
             if folder == self.folder or not _pruned(folder):
                 return
+
+    def join(
+        self, other: str, judge: Judge, *, when: datetime, large: Container[str] = (), dry_run: bool = False
+    ) -> Joined:
+        """Bring the pages of another commit, which is in this repository, together with ours (see `joining`); what was
+        edited by hand is committed first.
+
+        Raises like `commit`; killed half-way, the next join goes on.
+        """
+        from ai_memory_mcp.joining import Plan
+
+        deadline = time.monotonic() + _GIT_PATIENCE
+        with self._alone() as repo:
+            while True:
+                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)))
+                plan = Plan(three, judge, large)
+                edited = {} if dry_run else self._edited(repo, plan.files)
+                if edited:
+                    self._record(repo, edited, _by_hand(edited), "by hand", when)
+                    continue
+                new: list[_Object] = []
+                made = three.commit(plan, new, when)
+                joined = Joined(
+                    plan.written, plan.removed, plan.kept, plan.left_out, made != three.theirs, made.decode()
+                )
+                if dry_run or made == three.ours:
+                    return joined
+                for path in joined.removed:
+                    self._put(self.folder / path, None)
+                for path in joined.written:
+                    self._put(self.folder / path, plan.data(path))
+                _store(repo, new)
+                _mark_stale(repo, map(os.fsencode, plan.files))
+                if _advance(repo, three.ours, made, "sync", when):
+                    return joined
+                if time.monotonic() > deadline:
+                    raise StorageError(f"Git holds the branch of {repo.path}. Try again.")
+                time.sleep(0.02)
 
     # -- the repository
 
@@ -251,6 +309,12 @@ class ProjectWiki:
             ) from error
         except OSError as error:
             raise files.storage_error("use the repository", self._git, error) from error
+
+    def prepare(self) -> Path:
+        """Make the repository when there is none; return its git folder. Raises StorageError."""
+        with files.locked(self._lock, timeout=self._timeout):
+            self._begin()
+        return self._git
 
     def _begin(self) -> bool:
         """Make the repository when there is none; in one step, so a crash leaves none or a whole one."""
@@ -508,6 +572,74 @@ class _Trees:
         return _add(new, "tree", raw) if raw else None
 
 
+_Root = bytes | None  # the id of a tree, None where it holds nothing
+
+
+class _Three:
+    """Our commit, another one and what they have in common, as `joining.Plan` looks at them."""
+
+    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> None:
+        self._wiki, self._repo = wiki, repo
+        self.ours, self.theirs, self.base = ours, theirs, _common(repo, ours, theirs)
+        self.trees = _Trees(repo)
+        self.roots = [_root(repo, commit) for commit in (self.base, ours, theirs)]
+
+    def read(self, sha: bytes) -> bytes:
+        return _raw(self._repo, sha)
+
+    def common(self, path: str) -> bytes | None:
+        return self.trees.blob(self.roots[0], path)
+
+    def inside(self, path: str) -> bool:
+        return self._wiki._inside(path)
+
+    def differing(self) -> Iterator[Difference]:
+        return differences(self.read, self.roots[1] or b"", self.roots[2] or b"")
+
+    def tracked(self) -> Iterator[str]:
+        return (path for path, _, _ in differences(self.read, self.roots[1] or b"", b""))
+
+    def removed_on_purpose(self, path: str, *, here: bool) -> bool:
+        side, other = (self.ours, self.theirs) if here else (self.theirs, self.ours)
+        return any(
+            self.trees.blob(root, path) is None and any(self.trees.blob(one, path) for one in before)
+            for root, before in self._removals(side, other)
+        )
+
+    def _removals(self, side: ObjectID | None, other: ObjectID | None) -> Iterator[tuple[bytes | None, list[_Root]]]:
+        """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""
+        if side is None:
+            return
+        for entry in self._repo.get_walker(include=[side], exclude=[other] if other else None):
+            if ON_PURPOSE.encode() in entry.commit.message.splitlines():
+                yield _root(self._repo, entry.commit.id), [_root(self._repo, one) for one in entry.commit.parents]
+
+    def commit(self, plan: Plan, new: list[_Object], when: datetime) -> ObjectID:
+        """The commit that is to be checked out: ours, the other one, or one on top of both (made into `new`)."""
+        blobs = {os.fsencode(path): blob for path, blob in plan.files.items()}
+        for path, data in plan.made.items():
+            blobs[os.fsencode(path)] = _add(new, "blob", data)
+        tree = self.trees.graft(self.roots[1], blobs, new)
+        if tree == self.roots[2] and self.ours in (None, self.base):
+            return self.theirs
+        if self.ours and tree == self.roots[1] and self.base == self.theirs:
+            return self.ours
+        parents = [one for one in (self.ours, self.theirs) if one and one != self.base]
+        message = f"Sync {len(blobs)} pages" + (f"\n\n{ON_PURPOSE}" if plan.moved else "")
+        data = _commit_data(tree or _add(new, "tree", b""), parents or [self.theirs], message, COMMITTER, when)
+        return _oid(_add(new, "commit", data))
+
+
+def _common(repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> ObjectID | None:
+    """The newest commit that both lead back to, None where there is none."""
+    if ours is None:
+        return None
+    from dulwich.graph import find_merge_base
+
+    found = find_merge_base(repo, [ours, theirs])
+    return found[0] if found else None
+
+
 def _oid(sha: bytes) -> ObjectID:
     from dulwich.objects import ObjectID
 
@@ -572,7 +704,8 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
         tree = trees.graft(root, blobs, fresh)
         if tree == root:
             return None
-        commit = _commit_data(tree or _add(fresh, "tree", b""), head, message, author, when)
+        parents = [head] if head else []
+        commit = _commit_data(tree or _add(fresh, "tree", b""), parents, message, author, when)
         made = _oid(_add(fresh, "commit", commit))
         _store(repo, fresh)
         _mark_stale(repo, blobs)
@@ -610,12 +743,12 @@ def _touches(trees: _Trees, root: bytes | None, blobs: Mapping[bytes, bytes | No
     return tuple(found)
 
 
-def _commit_data(tree: bytes, parent: ObjectID | None, message: str, author: str, when: datetime) -> bytes:
+def _commit_data(tree: bytes, parents: list[ObjectID], message: str, author: str, when: datetime) -> bytes:
     from dulwich.objects import Commit
 
     commit = Commit()
     commit.tree = _oid(tree)
-    commit.parents = [parent] if parent is not None else []
+    commit.parents = parents
     commit.author, commit.committer = _identity(author), _identity(COMMITTER)
     commit.author_time = commit.commit_time = int(when.timestamp())
     commit.author_timezone = commit.commit_timezone = 0
@@ -680,6 +813,10 @@ def _advance(repo: Repo, head: ObjectID | None, commit: ObjectID, message: str, 
         )
     except FileLocked:  # a git command is at it
         return False
+    except OSError:  # a full disk: what was just locked would stay so for good
+        for name in repo.refs.follow(HEADREF)[0]:
+            Path(repo.controldir(), os.fsdecode(name) + ".lock").unlink(missing_ok=True)
+        raise
 
 
 def _change(commit: object) -> Change:

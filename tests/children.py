@@ -22,7 +22,7 @@ import dulwich.worktree
 import filelock
 
 from ai_memory_mcp import consolidate, emit
-from ai_memory_mcp.config import Config
+from ai_memory_mcp.config import Config, SyncConfig
 from ai_memory_mcp.errors import ConflictError, NotFoundError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.local import LocalMemory
@@ -117,7 +117,7 @@ class Scribe:
 
 
 def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
-    """Consolidate the newest session and be killed as `ingest_killed` is."""
+    """Consolidate the newest session and be killed as `import_killed` is."""
     memory = opened(home)
     project = memory.resolve(Scope(cwd=cwd)).project
     with memory.res.index.read() as db:
@@ -133,14 +133,32 @@ def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
     killed(work, memory, at, counted)
 
 
-def ingest_killed(home: str, at: int, counted: str) -> None:
-    """Ingest and be killed at the `at`-th line executed in our own modules (0: never). Counts into a file."""
+def consolidate_newest(home: str, cwd: str) -> None:
+    """Have the newest session consolidated by what answers like a model."""
     memory = opened(home)
-    killed(memory.ingest, memory, at, counted)
+    project = memory.resolve(Scope(cwd=cwd)).project
+    with memory.res.index.read() as db:
+        row = rows.sessions(db, project.id, 1)[0] if project else None
+    assert project
+    assert row
+    now = datetime.now(timezone.utc)
+    with consolidate.lock(memory.res, 5):
+        consolidate.consolidate(memory.res, project, row, Scribe(), Redactor(), now=now)  # type: ignore[arg-type]
+    memory.close()
+
+
+def sync_killed(home: str, cwd: str, remote: str, at: int, counted: str) -> None:
+    """The same with a sync of the project of a folder."""
+    config = Config(sync=SyncConfig(remote=remote))
+    memory = LocalMemory(Resources.at(Path(home), str(Path(home).parent), config))
+    killed(lambda: memory.sync(Scope(cwd=cwd)), memory, at, counted)
 
 
 def import_killed(home: str, folder: str, at: int, counted: str) -> None:
-    """The same with an import of Markdown into `general`."""
+    """Import Markdown into `general` and be killed at the `at`-th line executed in our own modules (0: never).
+
+    Counts them into a file.
+    """
     memory = opened(home)
     killed(lambda: memory.import_markdown(Scope(project="general"), Path(folder)), memory, at, counted)
 

@@ -36,7 +36,11 @@ def test_every_key_is_also_a_variable(tmp_path: Path, section: str, key: str) ->
     other = not default if isinstance(default, bool) else default - 1 if isinstance(default, int) else words
     if isinstance(default, str):
         other = "openai" if key == "provider" else "http://localhost"
-    told = other[0] if isinstance(other, tuple) else str(other).lower()
+    if isinstance(default, dict):
+        other = {"work/app": "file:///srv/app.git"}
+        told = '{"work/app" = "file:///srv/app.git"}'
+    else:
+        told = other[0] if isinstance(other, tuple) else str(other).lower()
 
     config = load_config(tmp_path, {f"AI_MEMORY_{section}__{key}".upper(): told})
 

@@ -15,8 +15,8 @@ import pytest
 from children import CONTEXT, child, import_killed, import_markdown
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from invariants import git_problems
 from playing import DEAD, Player, repository
-from test_crash import git_problems
 
 from ai_memory_mcp import importing, markdown, pages, wiki
 from ai_memory_mcp.errors import InputError, ProjectError

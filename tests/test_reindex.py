@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 from children import opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from invariants import rows_of
 from playing import DEAD, LIVE, Player, put, repository
 
 from ai_memory_mcp.local import LocalMemory
@@ -59,25 +58,6 @@ def test_without_its_index_memory_answers_as_before(
     assert told(memory, scope) == before
     assert before["status"]["capture"] == {"seen": 29, "stored": 27, "duplicates": 1, "filtered": 0, "set_aside": 1}
     assert [one["state"] for one in before["handoffs"]].count("accepted") == 1
-
-
-def rows_of(home: Path) -> dict[str, list[str]]:
-    """Return the index's contents; what only says where indexing stands, or in which order rows came, is left out."""
-    db = sqlite3.connect(home / "index.db")
-    tables = """projects observations unstored offers pages passages sizes links handoffs files facts commits revisions
-        feedback uses"""
-    found = {}
-    for table in tables.split():
-        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in ("rowid", "number")]
-        found[table] = sorted(
-            row for row in map(repr, db.execute(f"SELECT {', '.join(columns)} FROM {table}")) if ", 0, 0)" not in row
-        )
-    sessions = [json.loads(row[0]) for row in db.execute("SELECT record FROM sessions ORDER BY id")]
-    found["sessions"] = [
-        repr({key: value for key, value in one.items() if key not in ("dirty", "number")}) for one in sessions
-    ]
-    db.close()
-    return found
 
 
 STEPS = st.lists(

@@ -312,6 +312,10 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
         "--dry-run", action="store_true", help="ask the model, but only show what would be written"
     )
     _lint_command(add_scoped)
+    sync = add_scoped("sync", "run:sync", "send and take in pages by a git remote")
+    sync.add_argument("--all", action="store_true", help="every project, and those that only the remote has")
+    sync.add_argument("--remote", default="", metavar="URL", help="this one, instead of the one in config.toml")
+    sync.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

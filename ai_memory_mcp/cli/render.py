@@ -29,6 +29,8 @@ from ai_memory_mcp.model import (
     Revision,
     Session,
     Status,
+    SyncReport,
+    SyncStatus,
 )
 from ai_memory_mcp.tokens import Token
 
@@ -300,8 +302,30 @@ def status(found: Status) -> None:
     out(f"home      {found.home}")
     if found.llm:
         _llm(found.llm)
+    if found.sync:
+        _sync(found.sync)
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
+
+
+def synced(found: SyncReport) -> None:
+    """Print what a sync did, or would do, project by project."""
+    for one in found.projects:
+        name = styled(safe(f"{one.workspace}/{one.project}" if one.workspace else one.project), "bold")
+        out(f"{name}  {one.state}{', new here' * one.new}  {styled(safe(f'{one.remote} {one.branch}'), 'dim')}")
+        counts = f"{len(one.received):,} taken in, {len(one.removed):,} removed"
+        if one.received or one.removed or one.sent:
+            out(f"  {counts}{', sent' * one.sent}")
+        if one.note:
+            out(styled(f"  {safe(one.note)}", "yellow"))
+        for word, paths in (
+            ("changed in two places, decide", one.in_conflict),
+            ("missing on one side, kept", one.kept),
+            ("left out", [f"{path}: {why}" for path, why in one.left_out.items()]),
+        ):
+            _list([styled(safe(f"  {word}: {path}"), "yellow") for path in paths])
+    if not found.projects:
+        out("there is no project yet")
 
 
 def imported(found: ImportReport) -> None:
@@ -328,6 +352,14 @@ def _list(lines: Sequence[str]) -> None:
         out(line)
     if len(lines) > LISTED:
         out(f"  … and {len(lines) - LISTED:,} more; --json lists all")
+
+
+def _sync(found: SyncStatus) -> None:
+    out(safe(f"sync      {ago(found.last) or 'never done'}, with {found.remote or 'nobody yet'} {found.branch}"))
+    if found.error:
+        out(styled(safe(f"          the last try failed: {found.error}"), "yellow"))
+    for path in found.in_conflict:
+        out(styled(safe(f"          changed in two places, decide: {path}"), "yellow"))
 
 
 def _llm(found: LlmStatus) -> None:

@@ -92,6 +92,19 @@ def lint(args: argparse.Namespace) -> int:
     return 1 if any(one.level == "error" for one in found.findings) else 0
 
 
+def sync(args: argparse.Namespace) -> int:
+    """Sync projects with a git remote; 1 when that failed for one of them."""
+    with opened() as memory:
+        if isinstance(memory, RemoteMemory):
+            raise InputError(f"this machine is a client: the memory is synced where it is, at {memory.link.url}")
+        from ai_memory_mcp.local import LocalMemory
+
+        assert isinstance(memory, LocalMemory)
+        found = memory.sync(scope(args), every=args.all, remote=args.remote, dry_run=args.dry_run)
+    render.as_json(found) if args.json else render.synced(found)
+    return 1 if any(one.state == "failed" for one in found.projects) else 0
+
+
 def reindex(args: argparse.Namespace) -> int:
     """Build the index anew."""
     with opened() as memory:

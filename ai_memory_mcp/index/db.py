@@ -95,4 +95,5 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}; if this stays, run: ai-memory-mcp reindex") from error
+        full = "see whether the disk is full or failing; " if isinstance(error, sqlite3.OperationalError) else ""
+        raise StorageError(f"{path}: {error}; {full}if this stays, run: ai-memory-mcp reindex") from error

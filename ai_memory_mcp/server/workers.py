@@ -14,8 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from ai_memory_mcp.errors import AiMemoryError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.local_base import READ_WAIT
+from ai_memory_mcp.model import Scope
 from ai_memory_mcp.waking import wake_worker
 
 T = TypeVar("T")
@@ -37,12 +39,14 @@ class Workers:
         self._storing = ThreadPoolExecutor(STORING, thread_name_prefix="store")
         self._own = threading.local()
         self._wake = threading.Event()
-        self._ending = False
+        self._ended = threading.Event()
+        self._syncing = threading.Thread(target=self._sync, name="sync", daemon=True)
         self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
     def start(self) -> None:
         """Begin to take in what waits."""
         self._upkeep.start()
+        self._syncing.start()
 
     async def ask(self, work: Callable[[LocalMemory], T], *, fresh: bool = False) -> T:
         """Run work on a memory in one of the threads for questions.
@@ -67,12 +71,13 @@ class Workers:
 
     def stop(self) -> None:
         """End all threads once they have done what they are at."""
-        self._ending = True
+        self._ended.set()
         self._wake.set()
         self._storing.shutdown()
         self._asking.shutdown()
-        if self._upkeep.is_alive():
-            self._upkeep.join()
+        for thread in (self._upkeep, self._syncing):
+            if thread.is_alive():
+                thread.join()
 
     def _memory(self) -> LocalMemory:
         if not hasattr(self._own, "memory"):
@@ -80,10 +85,30 @@ class Workers:
         memory: LocalMemory = self._own.memory
         return memory
 
+    def _sync(self) -> None:
+        """Sync every project with its remote, now and again; told to stop, what git is at is ended."""
+        memory = self._open()
+        config = memory.res.config.sync
+        if not config.every_minutes or not (config.remote or config.remotes):
+            return
+        memory.read_wait = None
+        while not self._ended.is_set():
+            try:
+                told = memory.sync(Scope(), every=True, wait=0.0, stopped=self._ended.is_set)
+                for one in told.projects:
+                    if one.state == "failed":
+                        _log.warning("sync of %s/%s failed: %s", one.workspace, one.project, one.note)
+            except AiMemoryError as error:
+                _log.warning("sync failed: %s", error)
+            except Exception:  # the next round may succeed
+                _log.exception("sync failed")
+            self._ended.wait(60.0 * config.every_minutes)
+        memory.close()
+
     def _keep_up(self) -> None:
         memory = self._open()
         left = 0
-        while not self._ending:
+        while not self._ended.is_set():
             self._wake.wait(AGAIN if left else TICK)
             time.sleep(GATHER)
             self._wake.clear()

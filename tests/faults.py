@@ -1,0 +1,402 @@
+"""Runs commands in real processes and has the n-th change of a file go wrong: see `faults.c` for what is numbered.
+
+`ACTS` are the operations under test: one line each. What must hold afterwards is in `check`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from children import opened
+from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
+from playing import DEAD, Player, put, repository
+
+from ai_memory_mcp.model import Draft, Scope
+
+HERE = Path(__file__).resolve().parent
+KILL, TORN, FULL, BROKEN = "kill", "torn", "full", "broken"
+HOWS = (KILL, TORN, FULL, BROKEN)
+WRITES = ("create", "write", "mkdir", "link", "symlink")  # what a full disk refuses
+FAILS = (*WRITES, "open", "sync", "truncate", "rename")  # what a broken one refuses
+
+
+@dataclass(frozen=True)
+class Act:
+    """An operation: the command, or "module:function" with arguments; {base} is the user's home.
+
+    `whole`: it is done or not done, never in part. `state` names what it begins with, see `Stage`. `codes` are the exit
+    statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
+    by then. `unsteady` finds the lines of an outcome that differ where something was done twice.
+    """
+
+    name: str
+    words: str = ""
+    call: tuple[str, ...] = ()
+    given: str = ""
+    state: str = "quiet"
+    whole: bool = True
+    codes: tuple[int, ...] = (0, 1)
+    acks: str = ""
+    unsteady: str = ""
+
+
+def hook(event: str, **fields: Any) -> str:
+    return json.dumps({"session_id": "hooked", "cwd": "{base}/work", "hook_event_name": event, **fields})
+
+
+PROMPT, STOP = hook("UserPromptSubmit", prompt="hello"), hook("Stop", last_assistant_message="done")
+START, END = hook("SessionStart", source="startup"), hook("SessionEnd", reason="other")
+
+
+def streamed() -> str:
+    """What a plugin sends: some events, each of which is answered when it is stored."""
+    lines = []
+    for number in range(4):
+        payload = {
+            "session_id": "streamed",
+            "cwd": "{base}/work",
+            "prompt": f"number {number}",
+            "turn_id": f"t{number}",
+        }
+        line = {"event": "input", "seq": number, "at": NOW, "mark": "m", "payload": payload}
+        lines.append(json.dumps(line))
+    return "\n".join(lines) + "\n"
+
+
+NOW = int(time.time() * 1000)
+TWICE = r"duplicates|\"seen\"|agent-gone"
+ACTS = (
+    Act("emit", "emit claude-code UserPromptSubmit", given=PROMPT, codes=(0,)),
+    Act("emit-first", "emit claude-code Stop", given=STOP, state="empty", codes=(0,)),
+    Act("emit-start", "emit claude-code SessionStart", given=START, codes=(0,), whole=False, unsteady=TWICE),
+    Act("emit-end", "emit claude-code SessionEnd", given=END, codes=(0,)),
+    Act(
+        "emit-stream",
+        "emit --agent pi --stream",
+        given=streamed(),
+        codes=(0,),
+        whole=False,
+        acks=r'"seq":(\d)',
+        unsteady=TWICE,
+    ),
+    Act("ingest", "ingest", state="spooled", whole=False),
+    Act("write", "write Title --kind decision --body Words --supersedes decisions/old.md"),
+    Act("write-first", "write Title --body Words --project general", state="empty", whole=False),
+    Act("handoff-leave", "handoff leave --summary Where-things-stand --next-step Go-on"),
+    Act("handoff-accept", "handoff accept"),
+    Act("feedback", "feedback decisions/old.md stale --note No"),
+    Act("consolidate", "consolidate", whole=False),
+    Act("consolidate-model", call=("children:consolidate_newest", "{base}/memory", "{base}/work"), whole=False),
+    Act("import", "import markdown {base}/docs", whole=False),
+    Act("revert", "revert {commit}", whole=False),
+    Act("reindex", "reindex", whole=False),
+    Act("token", "token create laptop"),
+    Act("read-edited", "read decisions/old.md", state="edited", whole=False),
+)
+
+
+@dataclass
+class Done:
+    """How a process ended, what it said, and the changes of files it had come to: (name, path)."""
+
+    code: int
+    out: str
+    err: str
+    passed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def compiled(folder: Path) -> Path:
+    """Compile the library that is preloaded."""
+    target = folder / "faults.so"
+    compiler = shutil.which("cc") or "gcc"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", target, HERE / "faults.c"], check=True)
+    return target
+
+
+class Forge:
+    """Forks a process for each command from one that has everything imported, so that thousands can be run."""
+
+    def __init__(self, base: Path, library: Path, **env: str) -> None:
+        self.base = base
+        self.folder = library.parent
+        told = {"PATH": os.environ["PATH"], "HOME": str(base), "AI_MEMORY_HOME": str(base / "memory"), **env}
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "forking.py")],
+            env={**told, "LD_PRELOAD": str(library), "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(
+        self, words: str = "", *, call: tuple[str, ...] = (), given: str = "", at: int = 0, how: str = KILL
+    ) -> int:
+        """Start a command in the user's project; its `at`-th change of a file goes wrong (0: none). Returns its pid."""
+        put_in = {"{base}": str(self.base)}
+        (self.folder / "given").write_text(filled(given, put_in))
+        task = {
+            "words": [filled(word, put_in) for word in words.split()],
+            "act": [filled(word, put_in) for word in call],
+            "cwd": str(self.base / "work"),
+            "arm": [str(self.base / "memory"), at, HOWS.index(how), str(self.folder / "log")],
+            **{name: str(self.folder / name) for name in ("given", "out", "err")},
+        }
+        stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
+        stdin.write(json.dumps(task) + "\n")
+        stdin.flush()
+        return self._number()
+
+    def end(self) -> Done:
+        """Wait for the command that was started."""
+        code = self._number()
+        told = {name: (self.folder / name).read_text(errors="replace") for name in ("out", "err", "log")}
+        passed = [line.split(" ", 2) for line in told["log"].splitlines()]
+        return Done(code, told["out"], told["err"], [(one[1], one[2]) for one in passed])
+
+    def run(self, words: str = "", **told: Any) -> Done:
+        """Run a command to its end, see `start`."""
+        self.start(words, **told)
+        return self.end()
+
+    def close(self) -> None:
+        with self.process:
+            self.process.stdin.close()  # type: ignore[union-attr]
+
+    def _number(self) -> int:
+        stdout: IO[str] = self.process.stdout  # type: ignore[assignment]
+        if not select.select([stdout], [], [], 300)[0]:
+            self.process.kill()
+            raise AssertionError(f"it hangs: {(self.folder / 'err').read_text()}")
+        return int(stdout.readline())
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+class Stage:
+    """A user's home, with a memory in one of several states that can be put back under the same path."""
+
+    def __init__(self, folder: Path) -> None:
+        self.base = folder / "user"
+        self.home = self.base / "memory"
+        self.kept = folder / "kept"
+        work = repository(self.base / "work", remote="git@example.com:me/work.git")
+        repository(self.base / "other", remote="git@example.com:me/other.git")
+        (self.base / "docs").mkdir()
+        for number in range(3):
+            (self.base / "docs" / f"{number}.md").write_text(f"# Page {number}\n\nSee [[{number + 1}]].\n")
+        self.home.mkdir(mode=0o700)
+        self._keep("empty")
+        waiting = self._waiting(work)
+        self._spool(work, waiting)
+        self._keep("spooled")
+        memory = opened(str(self.home))
+        memory.ingest()
+        memory.close()
+        self._written(memory, work)
+        self.commit = memory.history(Scope(cwd=str(work)), "decisions/old.md")[0].commit
+        self._keep("quiet")
+        old = next((self.home / "wiki").rglob("decisions/old.md"))
+        old.write_text(old.read_text() + "\nBy hand.\n")
+        self._keep("edited")
+
+    def restore(self, state: str) -> None:
+        shutil.rmtree(self.base)
+        shutil.copytree(self.kept / state, self.base, symlinks=True)
+
+    def _waiting(self, work: Path) -> str:
+        Player(self.home, work, "first", ago=3000, pid=DEAD).start().works().ends()
+        Player(self.home, work, "killed", ago=2000, pid=DEAD).start().works("the lexer")
+        memory = opened(str(self.home))
+        memory.ingest()
+        found = memory.handoffs(Scope(cwd=str(work)))[0]
+        memory.close()
+        return found.id
+
+    def _spool(self, work: Path, waiting: str) -> None:
+        """Everything in it that ingest knows to handle."""
+        second = Player(self.home, work, "second", ago=1000, pid=DEAD)
+        second.send("SessionStart", source="startup", times=2).offered(waiting)
+        second.send("UserPromptSubmit", prompt="go on", times=2).edits("docs/a.md")
+        second.cwd = self.base / "other"
+        second.prompt("and the other one").edits("b.py")
+        second.cwd = work
+        second.says("All is done.").ends()
+        put(self.home, f"{int(second.now.timestamp() * 1e9):020d}-1-bad-0123456789abcdef.json", b'{"torn')
+
+    def _written(self, memory: Any, work: Path) -> None:
+        for kind, title, body in (
+            ("rule", "Parser rule", "Never"),
+            ("decision", "Old", "Once"),
+            ("decision", "Old", "Twice"),
+        ):
+            memory.write(Scope(cwd=str(work)), Draft(title=title, body=f"{body} parse twice.", kind=kind))
+        memory.close()
+
+    def _keep(self, state: str) -> None:
+        shutil.copytree(self.base, self.kept / state, symlinks=True)
+
+
+UNSTEADY = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+(?:Z|\+00:00)?"
+    r"|\d{19,20}-\d+-[0-9a-z]+|\b[0-9a-f]{8}(?=\.md)|(?<=-)[0-9a-f]{8}\b|\b[0-9a-f]{64}\b|\d\d:\d\d\b"
+)
+
+
+def outcome(home: Path) -> str:
+    """Return all that a user or an agent could see, and the raw journal and pages behind it, as text."""
+    memory = opened(str(home))
+    told: dict[str, Any] = {"projects": [one.model_dump(mode="json") for one in memory.projects()]}
+    for name in ("work", "other"):
+        scope = Scope(cwd=str(home.parent / name))
+        told[name] = {
+            "sessions": [one.model_dump(mode="json") for one in memory.sessions(scope)],
+            "handoffs": [one.model_dump(mode="json") for one in memory.handoffs(scope, every=True)],
+            "status": memory.status(scope).model_dump(mode="json"),
+            "brief": memory.brief(scope).text,
+        }
+    memory.close()
+    journal = sorted((home / "journal").rglob("*.jsonl"))
+    told["journal"] = {str(path.relative_to(home)): said for path in journal if (said := records(path))}
+    told["pages"] = dict(sorted(pages(home).items()))
+    told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
+    tokens = home / "tokens.json"
+    told["tokens"] = tokens.read_text() if tokens.exists() else ""
+    return json.dumps(told, indent=1, sort_keys=True)
+
+
+def records(path: Path) -> list[str]:
+    """Return what a journal file says, each thing once: a session is closed again where that was cut short."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return sorted({json.dumps(one, sort_keys=True) for one in found})
+
+
+def steady(text: str, known: str) -> str:
+    """Return the text without ids and times that are new since `known`."""
+    old = set(UNSTEADY.findall(known))
+    return UNSTEADY.sub(lambda found: found[0] if found[0] in old else "…", text)
+
+
+class Trial:
+    """One operation on a stage: what it does undisturbed, and whether all holds when something goes wrong."""
+
+    def __init__(self, stage: Stage, forge: Forge, act: Act) -> None:
+        self.stage, self.forge, self.act = stage, forge, act
+        stage.restore(act.state)
+        self.kept = spooled(stage.home) | set(events(stage.home))
+        self.known = self._recovered("") if act.state != "spooled" else ""
+        self.before = self._steady(self.known)
+        stage.restore(act.state)
+        done = self._run()
+        assert done.code == 0, done
+        self.passed = done.passed
+        self.after = self._outcome()
+        if act.whole:
+            assert self.after != self.before, "it changes nothing that is looked at"
+
+    def points(self, how: str) -> list[int]:
+        """Return the numbers of the operations that can go wrong in this way."""
+        kinds = {KILL: None, TORN: ("write",), FULL: WRITES, BROKEN: FAILS}[how]
+        return [number for number, (name, _) in enumerate(self.passed, 1) if kinds is None or name in kinds]
+
+    def check(self, at: int, how: str, *, deep: bool = True) -> None:
+        """Let the operation go wrong at this point and assert that nothing is lost and everything goes on."""
+        act, home = self.act, self.stage.home
+        self.stage.restore(act.state)
+        done = self._run(at, how)
+        where = f"{act.name} {how} at {at} of {len(self.passed)}: {done.passed[at - 1 : at]} {done.code} {done.err}"
+        if how in (KILL, TORN):
+            assert done.code == -signal.SIGKILL or len(done.passed) < at, where
+        else:
+            assert done.code in act.codes, where
+            assert "Traceback" not in done.err, where
+            assert "unexpected" not in done.err, where
+            assert done.code == 0 or re.search(r"full|Input/output error|disk", done.err), where
+        found = self._outcome(where)
+        for text in re.findall(act.acks, done.out) if act.acks else ():
+            assert f"number {text}" in found, where
+        if act.whole:
+            assert found in (self.before, self.after), where + difference(found, self.after)
+            if done.code == 0 and act.codes != (0,):
+                assert found == self.after, where + difference(found, self.after)
+        if found != self.after:
+            again = self._run()
+            assert again.code == 0, f"{where}\nthen {again}"
+            found = self._outcome(where)
+            assert found == self.after, where + difference(found, self.after)
+        stored = events(home)
+        assert not [one for one, count in stored.items() if count > 1], where
+        assert not self.kept - set(stored) - spooled(home) - set_aside(home), where
+        if deep:
+            self._deep(where)
+
+    def _deep(self, where: str) -> None:
+        home = self.stage.home
+        long_ago = time.time() - 7200
+        for left in leftovers(home):
+            os.utime(left, (long_ago, long_ago))
+        swept = self.forge.run("ingest")
+        assert swept.code == 0, where
+        assert [str(path.relative_to(home)) for path in leftovers(home) if not harmless(path)] == [], where
+        assert [git_problems(wiki) for wiki in wikis(home)] == [""] * len(wikis(home)), where
+        for name in ("work", "other"):
+            opened(str(home)).history(
+                Scope(cwd=str(home.parent / name))
+            )  # commits are told to the index when asked for
+        grown = rows_of(home)
+        anew = self.forge.run("reindex")
+        assert anew.code == 0, where
+        for table, rows in rows_of(home).items():
+            assert rows == grown[table], f"{where}\n{table}"
+
+    def _run(self, at: int = 0, how: str = KILL) -> Done:
+        words = self.act.words.replace("{commit}", self.stage.commit)
+        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how)
+
+    def _outcome(self, where: str = "") -> str:
+        return self._steady(self._recovered(where))
+
+    def _steady(self, found: str) -> str:
+        found = steady(found, self.known)
+        unsteady = re.compile(self.act.unsteady or "(?!)")
+        return "\n".join(line.rstrip(",") for line in found.splitlines() if not unsteady.search(line))
+
+    def _recovered(self, where: str) -> str:
+        done = self.forge.run("ingest")
+        assert done.code == 0, f"{where}\nthen ingest: {done}"
+        return outcome(self.stage.home)
+
+
+def harmless(path: Path) -> bool:
+    """Tell whether it is the mark of a lock's holder: whoever holds that lock next removes it."""
+    return path.name.endswith(".holder")
+
+
+def set_aside(home: Path) -> set[str]:
+    return {path.name.rpartition("-")[0] for path in (home / "spool" / "set-aside").glob("*.json")}
+
+
+def difference(found: str, wanted: str) -> str:
+    """Return how two outcomes differ."""
+    lines = difflib.unified_diff(wanted.splitlines(), found.splitlines(), "wanted", "found", lineterm="", n=0)
+    return "\n" + "\n".join(list(lines)[:40])
+
+
+def spread(points: list[int], count: int) -> list[int]:
+    """Return about `count` of the points, evenly apart."""
+    return [points[(2 * number + 1) * len(points) // (2 * count)] for number in range(min(count, len(points)))]
