@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,12 @@ class Hook:
         subprocess.run([*self.module()[:-1], "ingest", "--quiet"], env=self.env, check=True, timeout=30)
 
     def entries(self) -> list[dict[str, Any]]:
-        """Return the spool's entries, oldest first."""
-        paths = sorted((self.home / "spool").glob("*.json"))
-        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        """Return the spool's entries, oldest first; a worker may take some away meanwhile."""
+        found = []
+        for path in sorted((self.home / "spool").glob("*.json")):
+            with suppress(FileNotFoundError):
+                found.append(json.loads(path.read_text(encoding="utf-8")))
+        return found
 
     def entry(self) -> dict[str, Any]:
         (entry,) = self.entries()

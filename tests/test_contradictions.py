@@ -159,7 +159,8 @@ def test_the_command_tells_them(
     told = capsys.readouterr().out
     assert YES in told
     assert NO in told
-    assert main(["lint", "--llm"]) == 0, "there is nothing new to ask"
+    assert main(["lint", "--llm"]) == 1
+    assert "no language model" not in capsys.readouterr().err, "there is nothing new to ask"
     write(memory, work, "More of uploads and retries", "They are logged.\n")
     assert main(["lint", "--llm"]) == 1
     assert "no language model is set up" in capsys.readouterr().err
