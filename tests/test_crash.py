@@ -90,6 +90,18 @@ def test_a_disk_that_refuses_the_branch_leaves_no_lock_behind(stage: Stage, forg
     assert (done.code, done.err) == (0, "")
 
 
+def test_an_index_that_the_disk_refuses_is_told_as_such(stage: Stage, forge: Forge) -> None:
+    words = "write Title --body Words"
+    stage.restore("quiet")
+    passed = forge.run(words).passed
+    at = next(number for number, (name, _) in enumerate(passed, 1) if name == "chmod")
+    stage.restore("quiet")
+    done = forge.run(words, at=at, how=BROKEN)
+
+    assert done.code == 1
+    assert "index.db: Input/output error" in done.err
+
+
 def test_a_rebuilt_index_tells_the_same(stage: Stage, forge: Forge) -> None:
     stage.restore("quiet")
     before = outcome(stage.home)

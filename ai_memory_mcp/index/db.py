@@ -69,7 +69,10 @@ class Index:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # counts for a new file only
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-                os.chmod(self.path, 0o600)
+                try:
+                    os.chmod(self.path, 0o600)
+                except OSError as error:
+                    raise storage_error("use", self.path, error) from error
                 prepare(connection)
                 connection.execute("BEGIN IMMEDIATE")
                 try:
