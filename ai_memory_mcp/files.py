@@ -54,6 +54,15 @@ def private_dir(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """Return what changes when a file or the list of a folder does; zeros where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0, 0)
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
 def write_atomic(
     path: str | os.PathLike[str], data: bytes, *, mode: int = 0o600, durable: bool = False, keep: bool = False
 ) -> None:

@@ -15,6 +15,7 @@ from ai_memory_mcp.errors import (
     NotFoundError,
     StorageError,
 )
+from ai_memory_mcp.files import file_stamp
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.local_base import utc_now
@@ -361,6 +362,14 @@ class LocalMemory(Compiling):
             if (one.received or one.removed) and not dry_run:
                 self._changed(self._project(one.id))
         return report
+
+    # --- for servers
+
+    def stamp(self) -> tuple[tuple[int, int, int], ...]:
+        """Return what changes as soon as a read may answer something else. Edits by hand, which a read notices, are
+        not seen here."""
+        index = self.res.index.path
+        return file_stamp(index), file_stamp(f"{index}-wal"), file_stamp(self.res.spool.folder)
 
     # --- for clients on other machines
 

@@ -188,16 +188,16 @@ def clip(text: str, budget: int) -> str:
 
 def _spots(text: str, wanted: Sequence[str]) -> list[tuple[int, str]]:
     """Return where (stems of) the words stand in a text, the first 200."""
-    stems = sorted({stem for word in wanted for stem in _stems(word)}, key=len, reverse=True)
-    if not stems:
+    told = sorted({stem for word in wanted for stem in stems(word)}, key=len, reverse=True)
+    if not told:
         return []
     pattern = "|".join(
-        re.escape(stem) if len(stem) > 3 or CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in stems
+        re.escape(stem) if len(stem) > 3 or CJK_RUN.match(stem) else rf"\b{re.escape(stem)}" for stem in told
     )
     return [(found.start(), found.group()) for found in islice(re.finditer(pattern, text.lower()), 200)]
 
 
-def _stems(word: str) -> list[str]:
+def stems(word: str) -> list[str]:
     """Return what of a word stands in its other forms too: its beginning; of a run of CJK its pairs."""
     found = [pair for run in CJK_RUN.findall(word) for pair in pairs(run)]
     return [*found, *(part[: max(4, len(part) - 3)] for part in CJK_RUN.split(with_sign(word)) if part)]

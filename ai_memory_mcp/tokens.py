@@ -40,17 +40,22 @@ class _File(Value):
 
 
 class Tokens:
-    """The tokens of one AI_MEMORY_HOME; `more` are tokens that stand elsewhere, like in a container's secret."""
+    """The tokens of one AI_MEMORY_HOME; `more` are tokens that stand elsewhere, like in a container's secret.
 
-    def __init__(self, home: Path, more: Sequence[Token] = ()) -> None:
-        self.path = home / "tokens.json"
+    Without a home these are all, and none can be made or revoked."""
+
+    def __init__(self, home: Path | None, more: Sequence[Token] = ()) -> None:
+        self.path = (home or Path()) / "tokens.json"
+        self._homeless = home is None
         self._more = tuple(more)
-        self._lock = home / "locks" / "tokens.lock"
+        self._lock = (home or Path()) / "locks" / "tokens.lock"
         self._stamp: tuple[int, int] | None = None
         self._read: tuple[Token, ...] = ()
 
     def all(self) -> tuple[Token, ...]:
         """Return every token, by the names. Raises StorageError when the file is damaged: then none is good."""
+        if self._homeless:
+            return self._more
         try:
             stat = os.stat(self.path)
             stamp = (stat.st_mtime_ns, stat.st_ino)

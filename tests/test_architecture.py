@@ -57,6 +57,11 @@ DOORS = {
     "filelock": ("files",),
     "yaml": ("markdown", "agents.yamledit"),
     "litellm": ("llm_child",),
+    "jinja2": ("server.web.templates",),
+    "markupsafe": ("server.web.templates", "server.web.markup"),
+    "markdown_it": ("server.web.markup",),
+    "pygments": ("server.web.markup",),
+    "nh3": ("server.web.markup",),
 }
 
 

@@ -265,6 +265,16 @@ def _server_commands(add: Add) -> None:
         help="a name under which the server is asked, like that of a proxy (may be repeated)",
     )
     http.add_argument("--token-file", metavar="FILE", help="the token in this file opens the server too")
+    web = add("serve-web", "run:serve_web", "look through this memory in a browser, on this machine, for one visit")
+    web.add_argument("--no-open", action="store_true", help="only print the address, open no browser")
+    web.add_argument(
+        "--idle",
+        type=_between(1, 1440),
+        default=15,
+        metavar="MINUTES",
+        help="end after so long without use (default: 15)",
+    )
+    web.add_argument("--port", type=_between(0, 65535), default=0, help="default: 0, a free one")
     token = add("token", "token:token", "make, list and revoke the tokens that open the server")
     token.add_argument(
         "action",

@@ -11,7 +11,7 @@ from ai_memory_mcp.cli.context import opened, scope
 from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.model import IngestReport
-from ai_memory_mcp.remote import RemoteMemory
+from ai_memory_mcp.remote import RemoteMemory, open_memory
 from ai_memory_mcp.spool import Spool
 
 
@@ -27,6 +27,30 @@ def serve_http(args: argparse.Namespace) -> int:
     from ai_memory_mcp.server.http import serve_http as run
 
     return run(args.host, args.port, hosts=args.allow_host, token_file=args.token_file or "")
+
+
+def serve_web(args: argparse.Namespace) -> int:
+    """Open the browser's pages for one visit."""
+    from ai_memory_mcp.server.web.serve import serve_web as run
+
+    def opened(url: str) -> None:
+        render.as_json({"url": url}) if args.json else render.out(url)
+        sys.stdout.flush()
+        if not args.no_open and not open_browser(url) and not args.json:
+            render.warn("Open this address in a browser; it is good for one time. Ctrl-C ends it.")
+
+    return run(open_memory, idle=args.idle * 60.0, opened=opened, port=args.port)
+
+
+def open_browser(url: str) -> bool:
+    """Show an address in the user's browser; False where there is none with a window."""
+    env = environment()
+    windows = sys.platform in ("win32", "darwin") or {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & set(env)
+    if not windows:  # a browser for terminals would take this one
+        return False
+    import webbrowser
+
+    return webbrowser.open(url)
 
 
 def emit(args: argparse.Namespace) -> int:

@@ -1,55 +1,36 @@
-"""The server's routes: `/api/v1/*`, `/hook`, `/mcp`, `/healthz`; a browser's pages are mounted by whoever has them.
+"""The server's routes: `/api/v1/*`, `/hook`, `/mcp`, `/web`, `/healthz`.
 
-One of the three translators of errors is here. Memory is only used in threads (`workers`), for whoever asks
-(`access`); all requests come through the `guard`.
+Memory is only used in threads (`workers`), for whoever asks (`access`); all requests come through the `guard`, and what
+goes wrong is `told`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, NONCE, PREFIX, UPLOAD, endpoint
-from ai_memory_mcp.errors import (
-    AccessError,
-    AiMemoryError,
-    ConfigError,
-    ConflictError,
-    InputError,
-    LlmError,
-    NotFoundError,
-    ProjectError,
-    StorageError,
-)
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.server import hook
 from ai_memory_mcp.server.access import Access, call, require
-from ai_memory_mcp.server.guard import Busy, Guard, busy, refusal
+from ai_memory_mcp.server.guard import Guard
+from ai_memory_mcp.server.logins import Logins
 from ai_memory_mcp.server.mcp_http import McpEndpoint
+from ai_memory_mcp.server.told import HANDLERS
 from ai_memory_mcp.server.uploads import Uploads
+from ai_memory_mcp.server.web.routes import Site, routes_of
 from ai_memory_mcp.server.workers import Workers
 from ai_memory_mcp.tokens import Tokens
-
-STATUS: dict[type[AiMemoryError], int] = {
-    AccessError: 403,
-    ConfigError: 500,
-    ConflictError: 409,
-    InputError: 400,
-    LlmError: 502,
-    NotFoundError: 404,
-    ProjectError: 404,
-    StorageError: 503,
-}
 
 
 def build_app(
@@ -57,12 +38,12 @@ def build_app(
     open_memory: Callable[[], LocalMemory],
     tokens: Tokens,
     hosts: Iterable[str],
-    pages: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
-    """Return the whole server of a home. `pages` are further routes: they find who asks in `request.state.access`."""
+    """Return the whole server of a home."""
     workers = Workers(open_memory)
     uploads = Uploads(home)
     mcp = McpEndpoint(workers)
+    logins = Logins(tokens)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -94,16 +75,10 @@ def build_app(
         Route(BRIEF, brief, methods=["POST"]),
         Route(UPLOAD, upload, methods=["POST"]),
         Route("/mcp", mcp),
-        *pages,
+        *routes_of(Site(workers.ask, logins, workers.stamp)),
     ]
-    handlers = {
-        AiMemoryError: _told,
-        ValidationError: _malformed,
-        Busy: _full,
-        HTTPException: _not_there,
-        Exception: _unexpected,
-    }
-    return Guard(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers), tokens, hosts)  # type: ignore[arg-type]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers=HANDLERS)
+    return Guard(app, tokens, hosts, logins)
 
 
 async def _alive(request: Request) -> Response:
@@ -154,30 +129,3 @@ async def _brief(workers: Workers, request: Request) -> Response:
 
 def _json(value: BaseModel) -> Response:
     return Response(value.model_dump_json(), media_type="application/json")
-
-
-# --- errors
-
-
-def _told(request: Request, error: AiMemoryError) -> Response:
-    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
-    return refusal(status, error.code, str(error))
-
-
-def _full(request: Request, error: Busy) -> Response:
-    return busy(error.seconds)
-
-
-def _malformed(request: Request, error: ValidationError) -> Response:
-    first = error.errors(include_input=False, include_url=False)[0]
-    return refusal(400, InputError.code, f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": "))
-
-
-def _not_there(request: Request, error: HTTPException) -> Response:
-    return refusal(
-        error.status_code, "route", f"{request.method} {request.url.path}: {error.detail}", **(error.headers or {})
-    )
-
-
-def _unexpected(request: Request, error: Exception) -> Response:  # Starlette raises it again, for the log
-    return refusal(500, "unexpected", f"unexpected {type(error).__name__} in the server; its log has the details")

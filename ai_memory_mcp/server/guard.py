@@ -10,19 +10,27 @@ import ipaddress
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable
+from urllib.parse import quote, urlsplit
 
 import anyio
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ai_memory_mcp.errors import AiMemoryError
 from ai_memory_mcp.server.access import EVERYBODY, Access
+from ai_memory_mcp.server.logins import ENTER, LOGIN, WEB, Logins, cookie_of, is_page
 from ai_memory_mcp.tokens import Tokens
 
-OPEN = ("/healthz",)  # tells nothing but that the server lives
+STATIC = ("style.css", "script.js", "icon.svg")
+# what tells nothing of the memory: that the server lives, how to log in and what that looks like
+OPEN = ("/healthz", LOGIN, ENTER, *(f"{WEB}/static/{name}" for name in STATIC))
+CLOSED = {  # what an answer says to browsers if nothing else
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 BODY = 8 * 2**20  # bytes of one request
 BODIES = 64 * 2**20  # bytes of all requests that are being read or served
 BODY_WAIT = 30.0  # seconds for a request to come in
@@ -79,10 +87,16 @@ class Guard:
     """The outermost application. `hosts` are the names under which this server may be asked, besides its own."""
 
     def __init__(
-        self, app: ASGIApp, tokens: Tokens, hosts: Iterable[str], clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        tokens: Tokens,
+        hosts: Iterable[str],
+        logins: Logins,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.app = app
         self._tokens = tokens
+        self._logins = logins
         self._hosts = {host.lower() for host in hosts}
         self._clock = clock
         self._callers = Buckets(RATE, BURST, clock)
@@ -102,6 +116,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                told = MutableHeaders(scope=message)
+                for name, value in CLOSED.items():
+                    told.setdefault(name, value)
             await send(message)
 
         try:
@@ -114,6 +131,8 @@ class Guard:
         refused = self._misdirected(headers)
         if refused is None and scope["path"] not in OPEN:
             refused = self._unknown(scope, headers)
+        elif refused is None and scope["path"] in (LOGIN, ENTER) and scope["method"] != "GET":
+            refused = self._guess(scope)
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -143,15 +162,13 @@ class Guard:
     def _unknown(self, scope: Scope, headers: Headers) -> Response | None:
         """Note in the scope who asks; refuse who has no token, or too many requests."""
         try:
-            access = self._access(headers)
+            access = self._access(scope, headers)
         except AiMemoryError as error:
             return refusal(503, error.code, str(error))
-        address = (scope.get("client") or ("", 0))[0]
         if access is None:
-            wait = self._strangers.take(address)
-            if wait:
-                return busy(wait)
-            return refusal(
+            if _wants_page(scope, headers):
+                return RedirectResponse(f"{LOGIN}?to={quote(_page_asked(scope), safe='')}", 303)
+            return self._guess(scope) or refusal(
                 401, "access", "a token of this server is needed: set AI_MEMORY_TOKEN", **{"WWW-Authenticate": "Bearer"}
             )
         wait = self._callers.take(access.name)
@@ -160,7 +177,15 @@ class Guard:
         scope.setdefault("state", {})["access"] = access
         return None
 
-    def _access(self, headers: Mapping[str, str]) -> Access | None:
+    def _guess(self, scope: Scope) -> Response | None:
+        """Count a request that may be a guess; refuse it where there were too many."""
+        wait = self._strangers.take((scope.get("client") or ("", 0))[0])
+        return busy(wait) if wait else None
+
+    def _access(self, scope: Scope, headers: Headers) -> Access | None:
+        login = self._logins.find(cookie_of(scope)) if is_page(scope["path"]) else None
+        if login is not None:
+            return Access(login.name, login.read_only, login.workspaces)
         if not self._tokens.all():
             forwarded = {"forwarded", "x-forwarded-for", "x-real-ip", "via"} & set(headers)
             return None if forwarded else EVERYBODY  # a proxy brings people who are not on this machine
@@ -207,6 +232,19 @@ def busy(seconds: float) -> Response:
     return refusal(
         429, "server", "the server has too much to do; try again", **{"Retry-After": str(max(1, round(seconds)))}
     )
+
+
+def _wants_page(scope: Scope, headers: Headers) -> bool:
+    """Tell whether this is a person with a browser who can be asked to log in."""
+    shown = "text/html" in headers.get("accept", "") and "authorization" not in headers
+    return is_page(scope["path"]) and shown
+
+
+def _page_asked(scope: Scope) -> str:
+    if scope["method"] != "GET":
+        return WEB
+    query = scope.get("query_string", b"").decode("latin-1")
+    return str(quote(scope["path"])) + (f"?{query}" if query else "")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -1,0 +1,154 @@
+"""`ai-memory-mcp serve-web`: the pages on a free port of this machine, for one visit.
+
+The address that is told holds a key that opens it once. It ends when its pages are closed (as far as scripts run to
+say so), when nobody has asked for anything for a while, or on Ctrl-C; nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.memory import Memory
+from ai_memory_mcp.server.guard import Guard
+from ai_memory_mcp.server.logins import ENTER, Logins
+from ai_memory_mcp.server.told import HANDLERS
+from ai_memory_mcp.server.web.routes import Site, routes_of
+from ai_memory_mcp.server.web.views import Go
+from ai_memory_mcp.tokens import Token, Tokens, hash_of
+
+THREADS = 2
+LEFT = 30.0  # seconds after which a page that was closed is not followed by another (open ones tell every 20 s)
+LOOK = 0.5  # seconds between looks at the clock
+GRACE = 5  # seconds for requests to end
+
+
+class Visit:
+    """How long to stay: what was asked last, and whether the last page was closed since."""
+
+    def __init__(self, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle = idle
+        self._clock = clock
+        self._last = clock()
+        self._closed = False
+
+    def seen(self) -> None:
+        """Note a request."""
+        self._last, self._closed = self._clock(), False
+
+    def left(self) -> None:
+        """Note that a page was closed, or is followed by another."""
+        self._closed = True
+
+    def over(self) -> bool:
+        """Tell whether it is time to end."""
+        return self._clock() - self._last > (LEFT if self._closed else self._idle)
+
+
+class Threads:
+    """The threads that ask: a memory of its own in each."""
+
+    def __init__(self, open_memory: Callable[[], Memory]) -> None:
+        self._open = open_memory
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ask")
+        self._own = threading.local()
+        self._opened: list[Memory] = []
+
+    async def ask(self, work: Callable[[Memory], bytes | Go]) -> bytes | Go:
+        """Run work on a memory in one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(self._memory()))
+
+    def close(self) -> None:
+        """Wait for what is being done, and close every memory."""
+        self._pool.shutdown()
+        for memory in self._opened:
+            memory.close()
+
+    def _memory(self) -> Memory:
+        if not hasattr(self._own, "memory"):
+            self._own.memory = self._open()
+            self._opened.append(self._own.memory)
+        memory: Memory = self._own.memory
+        return memory
+
+
+def build_visit(
+    open_memory: Callable[[], Memory], key: str, visit: Visit, end: Callable[[], None]
+) -> tuple[Guard, Threads]:
+    """Return the application for one visit, and the threads to be closed after it; `end` is called when it is over."""
+    threads = Threads(open_memory)
+    looked_at = open_memory()
+    stamp = looked_at.stamp if isinstance(looked_at, LocalMemory) else None
+    # a token that nobody has: without the key's cookie nothing is told
+    nobody = Token(
+        name="browser", hash=hash_of(secrets.token_urlsafe()), read_only=True, created=datetime.now(timezone.utc)
+    )
+    tokens = Tokens(None, [nobody])
+    logins = Logins(tokens, key)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async def watch() -> None:
+            while not visit.over():
+                await asyncio.sleep(LOOK)
+            end()
+
+        watching = asyncio.create_task(watch())
+        yield
+        watching.cancel()
+
+    inner = Starlette(
+        routes=routes_of(Site(threads.ask, logins, stamp, visit.left)),
+        lifespan=lifespan,
+        exception_handlers=HANDLERS,
+    )
+
+    async def noted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            visit.seen()
+        await inner(scope, receive, send)
+
+    return Guard(noted, tokens, (), logins), threads
+
+
+def serve_web(open_memory: Callable[[], Memory], *, idle: float, opened: Callable[[str], None], port: int = 0) -> int:
+    """Serve one visit; `opened` is told the address. `idle` is in seconds. Raises StorageError when it cannot begin."""
+    try:
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise StorageError(f"cannot listen at 127.0.0.1 port {port}: {error.strerror or error}") from error
+    key = secrets.token_urlsafe(24)
+    logging.getLogger("ai_memory_mcp").addHandler(logging.NullHandler())
+
+    def end() -> None:
+        server.should_exit = True
+
+    app, threads = build_visit(open_memory, key, Visit(idle), end)
+    settings = uvicorn.Config(
+        app, lifespan="on", access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE
+    )
+    server = uvicorn.Server(settings)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)  # uvicorn sends itself the signal that ended it, when all is done
+    try:
+        opened(f"http://127.0.0.1:{listener.getsockname()[1]}{ENTER}?key={key}")
+        server.run(sockets=[listener])
+    finally:
+        threads.close()
+        listener.close()
+    return 0
