@@ -1,4 +1,4 @@
-"""Texts that would like to run in a reader's browser, call home, or break out of where they stand; and what may not come."""
+"""Texts that would like to run in a reader's browser, call home, or break out; and a look at what a page is made of."""
 
 from __future__ import annotations
 
@@ -71,14 +71,15 @@ TITLES = [
 ]
 # all that pages consist of; `img` is ours alone: the icon
 TAGS = set(
-    """html head meta title link script body a header div img form input nav main footer span button p kbd h1 h2 h3 h4 h5 h6
-    ul ol li svg rect section time dl dt dd details summary article aside pre code em strong s blockquote hr br table thead
-    tbody tr th td label select option optgroup mark style""".split()
-) - {"style"}
+    """html head meta title link script body header div img form input nav main footer span button p kbd ul ol li svg
+    rect h1 h2 h3 h4 h5 h6 section time dl dt dd details summary article aside a pre code em strong s blockquote hr br
+    mark table thead tbody tr th td label select option""".split()
+)
 ATTRIBUTES = set(
     """lang data-theme data-beat charset name content rel href type src defer class action role value placeholder
-    aria-label aria-keyshortcuts aria-current aria-pressed aria-describedby aria-hidden autocomplete id tabindex method dir
-    title datetime viewbox width height x y rx data-list open hidden scope size selected required autofocus start alt""".split()
+    aria-label aria-keyshortcuts aria-current aria-pressed aria-describedby aria-hidden autocomplete autofocus id
+    tabindex method dir title datetime viewbox width height x y rx data-list open hidden scope size selected required
+    start alt""".split()
 )
 
 
@@ -98,16 +99,12 @@ class Look(HTMLParser):
         self.bad += [f"<{tag}>"] * (tag not in TAGS)
         for name, value in attrs:
             told = (value or "").strip()
-            if name not in ATTRIBUTES:
+            loads = name in ("src", "action") or (name == "href" and tag != "a")
+            leads = name == "href" and tag == "a"
+            wrong = name not in ATTRIBUTES or (loads and not told.startswith("/web/"))
+            if wrong or (leads and not told.startswith(("/web", "#", "http://", "https://", "mailto:"))):
                 self.bad.append(f"{tag} {name}={told}")
-            elif name in ("src", "action") and not told.startswith("/web/"):
-                self.bad.append(f"{tag} {name}={told}")
-            elif name == "href" and tag != "a" and not told.startswith("/web/"):
-                self.bad.append(f"{tag} {name}={told}")
-            elif name == "href":
-                self.links.append(told)
-                if not told.startswith(("/web", "#", "http://", "https://", "mailto:")) or told.startswith("//"):
-                    self.bad.append(f"{tag} {name}={told}")
+            self.links += [told] * leads
 
     def handle_data(self, data: str) -> None:
         self.text += data
