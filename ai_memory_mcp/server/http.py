@@ -13,12 +13,13 @@ from pathlib import Path
 import uvicorn
 
 from ai_memory_mcp.config import environment, home_folder, load_config, read_token, user_home
-from ai_memory_mcp.errors import ConfigError, InputError, StorageError
+from ai_memory_mcp.errors import ConfigError, InputError
 from ai_memory_mcp.files import private_dir
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.server.app import build_app
 from ai_memory_mcp.server.guard import is_loopback
+from ai_memory_mcp.server.listening import listen
 from ai_memory_mcp.tokens import Token, Tokens, hash_of
 
 SHORTEST = 32  # characters of a token that somebody else has made
@@ -45,7 +46,7 @@ def serve_http(host: str, port: int, *, hosts: Sequence[str] = (), token_file: s
         raise InputError(
             f"anybody who reaches {host} could read this memory; make a token first: ai-memory-mcp token create NAME"
         )
-    listener = _listen(host, port)
+    listener = listen(host, port)
     own = {host, *hosts, *_own_names(host)}
 
     def open_memory() -> LocalMemory:
@@ -79,15 +80,6 @@ def _from_file(path: str) -> list[Token]:
     if len(secret) < SHORTEST:
         raise ConfigError(f"the token in {path} is too short to be one; make it with: openssl rand -hex 32")
     return [Token(name="token-file", hash=hash_of(secret), created=datetime.now(timezone.utc))]
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        why = error.strerror or error
-        raise StorageError(f"cannot listen at {host} port {port}: {why}; try another --port") from error
 
 
 def _own_names(host: str) -> list[str]:

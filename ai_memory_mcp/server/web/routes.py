@@ -22,7 +22,17 @@ from ai_memory_mcp.server.access import Access, guarded
 from ai_memory_mcp.server.guard import STATIC
 from ai_memory_mcp.server.logins import ENTER, LOGIN, WEB, Logins, cookie_of
 from ai_memory_mcp.server.web import places, templates, views
-from ai_memory_mcp.server.web.answers import HEADERS, THEMES, answer, error_page, frame, go, keep_session, keep_theme
+from ai_memory_mcp.server.web.answers import (
+    HEADERS,
+    THEMES,
+    answer,
+    error_page,
+    frame,
+    go,
+    keep_session,
+    keep_theme,
+    theme_of,
+)
 from ai_memory_mcp.server.web.views import Asked, Go, View
 
 FRESH = 5.0  # seconds: what was edited by hand shows after them
@@ -110,12 +120,12 @@ def routes_of(site: Site) -> list[Route]:
 def _shows(site: Site, view: View, template: str) -> Callable[[Request], Awaitable[Response]]:
     async def show(request: Request) -> Response:
         access: Access = request.state.access._replace(read_only=True)
-        around = frame(request, by_key=site.logins.by_key)
         stamp = site.stamp() if site.stamp else None
-        key = (access, around["back"], around["theme"], stamp)
+        key = (access, request.scope["path"], request.scope["query_string"], theme_of(request), stamp)
         until, body, tag = site.kept.get(key, (0.0, b"", ""))
         if stamp is None or time.monotonic() > until:
             asked = Asked(request.path_params, request.query_params, access.workspaces)
+            around = frame(request, by_key=site.logins.by_key)
 
             def work(memory: Memory) -> bytes | Go:
                 seen = view(guarded(memory, access), asked)

@@ -11,7 +11,6 @@ import contextlib
 import logging
 import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,10 +21,10 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.server.guard import Guard
+from ai_memory_mcp.server.listening import listen
 from ai_memory_mcp.server.logins import ENTER, Logins
 from ai_memory_mcp.server.told import HANDLERS
 from ai_memory_mcp.server.web.routes import Site, routes_of
@@ -128,10 +127,7 @@ def build_visit(
 
 def serve_web(open_memory: Callable[[], Memory], *, idle: float, opened: Callable[[str], None], port: int = 0) -> int:
     """Serve one visit; `opened` is told the address. `idle` is in seconds. Raises StorageError when it cannot begin."""
-    try:
-        listener = socket.create_server(("127.0.0.1", port))
-    except OSError as error:
-        raise StorageError(f"cannot listen at 127.0.0.1 port {port}: {error.strerror or error}") from error
+    listener = listen("127.0.0.1", port)
     key = secrets.token_urlsafe(24)
     logging.getLogger("ai_memory_mcp").addHandler(logging.NullHandler())
 
