@@ -274,6 +274,7 @@ def test_the_wheel_holds_agent_configs_and_hook_scripts(tmp_path: Path) -> None:
     for spec in all_specs():
         assert f"ai_memory_mcp/agent_configs/{spec}/agent.toml" in names
     assert "ai_memory_mcp/hook_scripts/emit.sh" in names
+    assert {f"ai_memory_mcp/server/web/{name}" for name in ("static/style.css", "templates/page.html")} <= names
     assert not [name for name in names if name.startswith(("tests/", "shared"))]
 
 

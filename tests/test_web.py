@@ -77,7 +77,7 @@ def all_pages(url: str, **headers: str) -> dict[str, Look]:
     waiting = ["/web"]
     while waiting:
         path = waiting.pop()
-        if path in found or len(found) > 200:
+        if path in found or len(found) > 120:
             continue
         found[path] = get(url, path, **headers)
         waiting += [link.partition("#")[0] for link in found[path].links if link.startswith("/web")]
@@ -139,6 +139,7 @@ def test_a_page_is_shown_with_its_links_both_ways_its_code_and_its_history(url: 
     assert '<span class="added">+From the [[Feed#when|trough]] or [[Nowhere]].' in changes
     assert "or Nowhere" not in get(url, then).text
     assert "as it was on" in get(url, then).text
+    assert places.page(project.id, "decisions/feed.md") in {link.partition("#")[0] for link in get(url, then).links}
 
 
 def test_search_shows_the_same_hits_in_the_same_order_with_the_words_marked(url: str, zoo: LocalMemory) -> None:
@@ -253,7 +254,10 @@ def test_hostile_texts_are_shown_and_do_nothing_on_any_page(url: str, server: Pa
     player = Player(server, folder, "one", ago=900).start().prompt(" ".join(MARKDOWN))
     player.fails(MARKDOWN[1], MARKDOWN[2]).plans(**{MARKDOWN[0]: "pending"}).says("\n\n".join(MARKDOWN)).ends()
     memory.ingest()
-    pages = all_pages(url)
+    written = [*(f"page-{number}" for number in range(len(MARKDOWN))), *(f"t{number}" for number in range(len(TITLES)))]
+    addresses = [places.page(project.id, f"notes/{name}.md") for name in (*written, "hand")]
+    pages = all_pages(url) | {address: get(url, address) for address in addresses}
+    pages |= {path: get(url, path) for path in (places.history(project.id) + "?diff=1&limit=90", "/web/handoffs")}
     question = urlencode({"q": f"alert {TITLES[0]}", "agent": TITLES[0], "path": TITLES[1], "in": TITLES[2]})
     pages["search"] = get(url, f"/web/search?{question}")
     pages["hits"] = get(url, "/web/search?q=alert+script")
@@ -497,7 +501,7 @@ class Opened:
     """`serve-web` of a machine in a process of its own."""
 
     def __init__(self, machine: Machine, *words: str) -> None:
-        command = [*PROGRAM, "serve-web", "--no-open", "--json", *words]
+        command = [*PROGRAM, "serve-web", "--json", *words]
         self.process = subprocess.Popen(command, env=machine.env, cwd=machine.user, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         told = "".join(iter(self.process.stdout.readline, "}\n")) + "}"
@@ -521,13 +525,19 @@ def test_serve_web_opens_for_who_has_the_address_once_and_leaves_nothing(tmp_pat
     machine = Machine(tmp_path, "desk")
     machine.run("write", "Okapi", "--body", "Leaves.", "--project", "general")
     before = {path for path in machine.user.rglob("*") if "locks" not in path.parts}
+    shown, browser = tmp_path / "shown", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {shown}\n')
+    browser.chmod(0o755)
+    machine.env["BROWSER"] = f"{browser} %s"
     opened = Opened(machine)
     try:
         assert ask(opened.url, "/web", None, "GET")[0] == 401
         assert ask(opened.url, "/web", None, "GET", **BROWSER)[0] == 303
         assert ask(opened.url, "/web/enter?key=wrong", None, "GET")[0] == 403
         cookie = opened.enter()
+        assert shown.read_text() == opened.url + opened.path
         assert ask(opened.url, opened.path, None, "GET")[0] == 403
+        assert "Log out" not in get(opened.url, "/web/nothing", 404, **cookie).text
         assert "general" in get(opened.url, "/web", **cookie).text
         assert form(opened.url, "/web/login", {"token": "x"})[0] == 401
         assert ask(opened.url, "/api/v1/projects", {}, **cookie)[0] in (401, 404)
@@ -567,7 +577,7 @@ def test_serve_web_of_a_client_shows_the_servers_memory(tmp_path: Path) -> None:
     desk.run("write", "Okapi", "--body", "Leaves.", "--project", "general")
     secret = desk.run("token", "create", "laptop", "--read-only").stdout.strip()
     server = HttpServer(desk).start()
-    opened = Opened(Machine(tmp_path, "laptop", server.url, secret))
+    opened = Opened(Machine(tmp_path, "laptop", server.url, secret), "--no-open")
     try:
         cookie = opened.enter()
         pages = all_pages(opened.url, **cookie)

@@ -33,9 +33,10 @@ def theme_of(request: Request) -> str:
     return told if told in THEMES else "system"
 
 
-def frame(request: Request, *, by_key: bool = False) -> dict[str, Any]:
+def frame(request: Request) -> dict[str, Any]:
     """Return what every template needs to know of the request."""
     access: Access | None = getattr(request.state, "access", None)
+    by_key = getattr(request.app.state, "by_key", False)
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return {
         "theme": theme_of(request),

@@ -36,8 +36,8 @@ from ai_memory_mcp.server.web.answers import (
 from ai_memory_mcp.server.web.views import Asked, Go, View
 
 FRESH = 5.0  # seconds: what was edited by hand shows after them
-KEPT = 200  # pages
-LARGEST = 300_000  # bytes of a page that is kept
+KEPT = 100  # pages
+LARGEST = 200_000  # bytes of a page that is kept
 FORM = 10_000  # bytes
 
 PAGES: tuple[tuple[str, View, str], ...] = (
@@ -125,7 +125,7 @@ def _shows(site: Site, view: View, template: str) -> Callable[[Request], Awaitab
         until, body, tag = site.kept.get(key, (0.0, b"", ""))
         if stamp is None or time.monotonic() > until:
             asked = Asked(request.path_params, request.query_params, access.workspaces)
-            around = frame(request, by_key=site.logins.by_key)
+            around = frame(request)
 
             def work(memory: Memory) -> bytes | Go:
                 seen = view(guarded(memory, access), asked)
@@ -179,7 +179,6 @@ async def _log_in(site: Site, request: Request) -> Response:
         **frame(request),
         "to": back,
         "wrong": request.method == "POST",
-        "by_key": site.logins.by_key,
         "tokens": bool(site.logins.tokens.all()),
     }
     return answer(templates.page("login.html", seen), 401 if request.method == "POST" else 200)

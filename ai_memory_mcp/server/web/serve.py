@@ -117,6 +117,8 @@ def build_visit(
         exception_handlers=HANDLERS,
     )
 
+    inner.state.by_key = True
+
     async def noted(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             visit.seen()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 from ai_memory_mcp.errors import AccessError, NotFoundError, ProjectError
 from ai_memory_mcp.markdown import Meta, parse
 from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import Document, EventKind, Handoff, Hit, LlmStatus, Project, Query, Scope, Session
+from ai_memory_mcp.model import Document, EventKind, Handoff, Hit, Link, LlmStatus, Project, Query, Scope, Session
 from ai_memory_mcp.ranking import stems, take_apart
 from ai_memory_mcp.server.web import markup, places
 
@@ -214,7 +214,7 @@ def page(memory: Memory, asked: Asked) -> Seen | Go:
     found = memory.read(scope, ref, links=not at, at=at)
     if found.page is None or (found.page.path != ref and not at):
         return Go(_address(here, found))
-    links = {link.target: link.path for link in found.links}
+    links = {link.target: link.path for link in (_links_now(memory, scope, ref) if at else found.links)}
     meta, body = parse(found.text)
 
     def resolve(target: str) -> str | None:
@@ -230,6 +230,14 @@ def page(memory: Memory, asked: Asked) -> Seen | Go:
         "broken": [link.target for link in found.links if not link.path],
         "leads_to": _once(link.path for link in found.links if link.path),
     }
+
+
+def _links_now(memory: Memory, scope: Scope, ref: str) -> tuple[Link, ...]:
+    """Return where the links of a page lead today; those of a page that is gone are not known."""
+    try:
+        return memory.read(scope, ref, links=True).links
+    except NotFoundError:
+        return ()
 
 
 def _once(paths: Iterable[str]) -> list[str]:
