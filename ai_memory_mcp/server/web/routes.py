@@ -97,7 +97,7 @@ def routes_of(site: Site) -> list[Route]:
         keep_session(request, told, "")
         return told
 
-    async def leave(request: Request) -> Response:
+    async def beat(request: Request) -> Response:
         _require_own_form(request)
         if site.left is not None and request.query_params.get("left") == "1":
             site.left()
@@ -109,7 +109,7 @@ def routes_of(site: Site) -> list[Route]:
         Route(ENTER, enter, methods=["GET"]),
         Route(f"{WEB}/logout", log_out, methods=["POST"]),
         Route(f"{WEB}/theme", _theme, methods=["POST"]),
-        Route(f"{WEB}/beat", leave, methods=["POST"]),
+        Route(f"{WEB}/beat", beat, methods=["POST"]),
         *(Route(f"{WEB}/static/{name}", _static(name), methods=["GET"]) for name in STATIC),
     ]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import signal
 import threading
@@ -131,7 +130,6 @@ def serve_web(open_memory: Callable[[], Memory], *, idle: float, opened: Callabl
     """Serve one visit; `opened` is told the address. `idle` is in seconds. Raises StorageError when it cannot begin."""
     listener = listen("127.0.0.1", port)
     key = secrets.token_urlsafe(24)
-    logging.getLogger("ai_memory_mcp").addHandler(logging.NullHandler())
 
     def end() -> None:
         server.should_exit = True
