@@ -294,6 +294,8 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
 
 
 def _branch(event: Event, identity: Identity) -> str:
+    if PAST in event.id:  # what is checked out now says nothing of then
+        return ""
     if event.origin:
         return event.origin.branch
     return branch_of(identity.root) if identity.root else ""

@@ -82,8 +82,9 @@ def fold_close(row: SessionRow, at: datetime) -> SessionRow:
 def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig, *, now: datetime) -> bool:
     """Tell whether an open session has ended.
 
-    Its end was seen, or it was imported when it was over; or another session of the project started after its last sign of life and its agent is gone,
-    runs that other session now, or has been idle; or nothing was heard of it for a long time.
+    Its end was seen, or it was imported when it was over; or another session of the project started after its last
+    sign of life and its agent is gone, runs that other session now, or has been idle; or nothing was heard of it for a
+    long time.
     """
     if row.end_seen or row.past:
         return True

@@ -80,11 +80,15 @@ class _Course:
         when = _millis(at)
         if when is None:
             return
-        if kind == "user-prompt":
-            self.end()
-        elif not fields.get("subagent"):
+        if not fields.get("subagent"):
             self._answer = None
         self.told.append(Said(when, kind, ident, self.cwd, {name: one for name, one in fields.items() if one != ""}))
+
+    def prompt(self, at: Any, ident: str, text: str, **fields: Any) -> None:
+        """Note a prompt, the beginning of a turn. What only a program said ('') ends the one before all the same."""
+        self.end()
+        if text:
+            self.add("user-prompt", at, ident, prompt=text, **fields)
 
     def remark(self, at: Any, ident: str, text: str, **fields: Any) -> None:
         """Note words of the agent: its answer, unless work follows."""
@@ -145,8 +149,8 @@ def _claude_said(head: Head) -> list[Said]:
         text = _joined(parts)
         if line.get("isCompactSummary") is True:
             course.add("post-compact", at, ident, summary=text, turn=turn)
-        elif text and not subagent and line.get("isMeta") is not True and (prompt := _claude_prompt(text)):
-            course.add("user-prompt", at, ident, prompt=prompt, turn=turn)
+        elif text and not subagent and line.get("isMeta") is not True:
+            course.prompt(at, ident, _claude_prompt(text), turn=turn)
     return course.end()
 
 
@@ -211,8 +215,7 @@ def _codex_said(head: Head) -> list[Said]:
             ident = _text(told, "id") or f"{head.session}:{number}"
             if what == "message" and told.get("role") == "user":
                 texts = [_of_a_person(_text(part, "text")) for part in _tables(told.get("content"))]
-                if prompt := "\n".join(filter(None, texts)):
-                    course.add("user-prompt", at, ident, prompt=prompt, turn=turn)
+                course.prompt(at, ident, "\n".join(filter(None, texts)), turn=turn)
             elif what == "message" and told.get("role") == "assistant":
                 course.remark(at, ident, _joined(told.get("content")), turn=turn)
             elif what in ("function_call", "custom_tool_call", "local_shell_call"):
@@ -284,8 +287,8 @@ def _gemini_said(head: Head) -> list[Said]:
         at, ident, content = message.get("timestamp"), _text(message, "id"), message.get("content")
         text = content if isinstance(content, str) else _joined(content)
         if message.get("type") == "user":
-            if prompt := _of_a_person(text):
-                course.add("user-prompt", at, ident, prompt=prompt)
+            if text:  # else it brings what tools answered
+                course.prompt(at, ident, _of_a_person(text))
         elif message.get("type") == "gemini":
             calls = _tables(message.get("toolCalls"))
             for call in calls:
@@ -331,8 +334,8 @@ def _pi_said(head: Head) -> list[Said]:
             continue
         elif role == "user":
             text = content if isinstance(content, str) else _joined(content)
-            if told.get("attribution", "user") == "user" and (prompt := _of_a_person(text)):
-                course.add("user-prompt", told.get("timestamp") or at, ident, prompt=prompt, turn=turn)
+            prompt = _of_a_person(text) if told.get("attribution", "user") == "user" else ""
+            course.prompt(told.get("timestamp") or at, ident, prompt, turn=turn)
         elif role == "assistant":
             used = {_text(part, "id"): part for part in _tables(content) if part.get("type") == "toolCall"}
             calls |= used
@@ -361,25 +364,24 @@ _OPENCODE_PARTS = """SELECT m.id AS message, m.data AS about, p.id AS id, p.data
 
 
 def _opencode_heads(path: Path) -> list[Head]:
-    try:
-        found = list(foreign.rows(path, _OPENCODE))
-    except StorageError:  # of a version with other tables
-        return []
+    found = _unless_damaged(foreign.rows(path, _OPENCODE))
     return [Head(path, str(row["id"]), str(row["directory"]), _millis(row["time_updated"]) or 0) for row in found]
+
+
+def _unless_damaged(found: Iterator[Json]) -> Iterator[Json]:
+    """Yield rows as far as they can be read; of a version with other tables none can."""
+    with suppress(StorageError):
+        yield from found
 
 
 def _opencode_said(head: Head) -> list[Said]:
     course = _Course(head)
-    prompts: dict[str, None] = {}
-    for row in foreign.rows(head.file, _OPENCODE_PARTS, (head.session,)):
+    for row in _unless_damaged(foreign.rows(head.file, _OPENCODE_PARTS, (head.session,))):
         about, part = _parsed(row["about"]), _parsed(row["part"])
         at, kind, text = row["at"], part.get("type"), _text(part, "text")
         if about.get("role") == "user":
-            if kind == "text" and part.get("synthetic") is not True and (prompt := _of_a_person(_unquoted(text))):
-                again = row["message"] in prompts
-                ident = row["id"] if again else row["message"]
-                prompts[row["message"]] = None
-                course.add("user-prompt", at, ident, prompt=prompt, turn=row["message"])
+            if kind == "text" and part.get("synthetic") is not True:
+                course.prompt(at, row["id"], _of_a_person(_unquoted(text)), turn=row["message"])
             continue
         turn = _text(about, "parentID")
         if kind == "text" and about.get("summary") is True:
