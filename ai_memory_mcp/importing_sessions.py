@@ -1,8 +1,9 @@
 """Import of past sessions: what agents wrote down of them themselves goes the way that hooks would have sent it.
 
 Each session becomes events as its hooks would have told of them, under the same capture rules and redaction, in the
-spool; ingest does the rest. An event has the same id at every run, and what hooks told of at that time is left alone
-(`ingest`), so an import can be repeated. Of a folder whose policy is not to capture no more is read than where it is.
+spool; ingest does the rest. An event has the same id at every run, what hooks told of at that time is left alone, and
+what was taken out of memory stays out (`ingest`), so an import can be repeated. Of a folder whose policy is not to
+capture, no more is read than where it is.
 """
 
 from __future__ import annotations

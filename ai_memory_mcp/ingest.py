@@ -212,7 +212,7 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     if is_own_tool(str(pick(event.payload, spec.fields.get("tool", ()))), spec):
         _not_stored(batch, event.id, "filtered", place.project.id, "memory's own tool: what it says is stored already")
         return True
-    if PAST in event.id and _told_live(batch, event, spec):
+    if PAST in event.id and (_told_live(batch, event, spec) or _gone(res, event, spec, place)):
         return True
     row = _session(res, batch, event, spec, place)
     name = res.journal.name_of(row.project, row.id)
@@ -314,6 +314,15 @@ def _told_live(batch: Batch, event: Event, spec: AgentSpec) -> bool:
         if span and span[0] - DOUBLE <= at <= span[1] + DOUBLE:
             return True
     return False
+
+
+def _gone(res: Resources, event: Event, spec: AgentSpec, place: Place) -> bool:
+    """Tell whether somebody has taken the session of an imported event out of memory, or its project up to then."""
+    session = sessions.session_id(event.agent, _native(event, spec), place.project.id)
+    project = res.tombstones.has("project", place.project.id)
+    if project and event.at <= project.at:
+        return True
+    return any(res.tombstones.has("session", session, where) for where in ("", place.project.id))
 
 
 def _double(batch: Batch, observation: Observation) -> bool:

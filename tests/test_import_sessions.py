@@ -28,7 +28,11 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.llm_queue import Queue
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Observation, Query, Scope, Session
+from ai_memory_mcp.project import identify
+from ai_memory_mcp.registry import make_known
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.sessions import session_id
+from ai_memory_mcp.tombstones import Tombstone
 from ai_memory_mcp.transcripts import Head, format_named
 
 SAMPLES = Path(__file__).parent / "transcripts"
@@ -228,6 +232,21 @@ def test_a_rebuilt_index_knows_that_it_is_history(memory: LocalMemory, own_home:
         assert rows.sessions(db) == before
     assert before[0].past
     assert bring(memory, project).stored == 0
+
+
+@pytest.mark.parametrize("kind", ["session", "project"])
+def test_what_was_taken_out_stays_out(kind: Any, memory: LocalMemory, own_home: Path, project: Path) -> None:
+    """The transcript is still there, and nobody wants it in memory any more."""
+    recorded(own_home, "claude-code")
+    memory.projects()
+    place = make_known(memory.res, identify(str(project), str(own_home)), [], now=datetime.now(timezone.utc))
+    ident = place.id if kind == "project" else session_id("claude-code", CLAUDE, place.id)
+    stone = Tombstone(kind=kind, id=ident, why="erased", at=datetime(2026, 11, 27, tzinfo=timezone.utc))
+    memory.res.tombstones.add([stone])
+
+    report = bring(memory, project)
+
+    assert (report.stored, sessions(memory, project)) == (0, ())
 
 
 def test_a_helper_has_a_file_of_its_own(memory: LocalMemory, own_home: Path, project: Path) -> None:
