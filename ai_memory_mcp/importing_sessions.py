@@ -21,11 +21,12 @@ from typing import Any
 from ai_memory_mcp import emit, hooksettings
 from ai_memory_mcp.agents.pieces import Target, place_of
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
-from ai_memory_mcp.config import environment, home_folder, user_home
+from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.memory import Memory, Progress
-from ai_memory_mcp.model import PAST, Event, EventKind, IngestReport, Scope, Value
+from ai_memory_mcp.model import PAST, Event, EventKind, Scope, Session, Value
 from ai_memory_mcp.place import find_root
+from ai_memory_mcp.project import GENERAL
 from ai_memory_mcp.spool import Spool
 from ai_memory_mcp.transcripts import Head, Said, format_named
 
@@ -111,10 +112,11 @@ class _Run:
         self.env = environment()
         self.home = os.fspath(home_folder(self.env))
         self.user_home = user_home(self.env)
+        self._delivers = bool(load_config(Path(self.home), self.env).server.url)
         self.skipped: dict[str, int] = {}
         self._wanted = None if everywhere else self._project_of(scope)
         self._places: dict[str, Place] = {}
-        self._natives: dict[str, set[str]] = {}
+        self._before: dict[str, dict[str, Session]] = {}
 
     @cached_property
     def _projects(self) -> set[str]:
@@ -169,6 +171,12 @@ class _Run:
         reason = self.refused(place)
         return f"where {reason}" if reason else PastSession(spec, place, heads)
 
+    def spool(self, events: Sequence[Event]) -> None:
+        """Store events where hooks do. A delivery to a server may end between any two, so there each is its own."""
+        spool = Spool(Path(self.home))
+        for some in ([one] for one in events) if self._delivers else [events]:
+            spool.add(some)
+
     def refused(self, place: Place) -> str:
         """Say why nothing at all is captured in a folder, '' where something is."""
         settings = [hooksettings.user_settings(self.home, self.env)]
@@ -176,15 +184,31 @@ class _Run:
             settings.append(hooksettings.settings_from(self.home, place.marker))
         return next(filter(None, (hooksettings.refused(one, "session-start") for one in settings)), "")
 
-    def knows(self, session: PastSession) -> bool:
-        """Tell whether memory knows a session already."""
+    def known(self, session: PastSession) -> Session | None:
+        """Return what memory knew of a session before."""
         ident = session.place.id
-        if not session.place.known:
-            return False
-        if ident not in self._natives:
-            scope = Scope(project=ident)
-            self._natives[ident] = {f"{one.agent} {one.native_id}" for one in self.memory.sessions(scope, limit=MANY)}
-        return f"{session.spec.name} {session.native_id}" in self._natives[ident]
+        if ident not in self._before:
+            self._before[ident] = self._in_memory(session.place) if session.place.known else {}
+        return self._before[ident].get(f"{session.spec.name} {session.native_id}")
+
+    def done(self, sessions: Sequence[PastSession]) -> tuple[int, int]:
+        """Return how many observations more memory has of these sessions now, and how many pages tell of them."""
+        now: dict[str, dict[str, Session]] = {}
+        stored = pages = 0
+        for session in sessions:
+            if session.place.cwd not in now:
+                now[session.place.cwd] = self._in_memory(session.place)
+            found = now[session.place.cwd].get(f"{session.spec.name} {session.native_id}")
+            before = self.known(session)
+            more = (found.observations if found else 0) - (before.observations if before else 0)
+            stored += more
+            pages += bool(more and found and found.page)
+        return stored, pages
+
+    def _in_memory(self, place: Place) -> dict[str, Session]:
+        project = self.memory.resolve(Scope(cwd=place.cwd)).project  # a new one has its id by now
+        scope = Scope(project=project.id if project else GENERAL)
+        return {f"{one.agent} {one.native_id}": one for one in self.memory.sessions(scope, limit=MANY)}
 
     def events(self, session: PastSession) -> Iterator[Event | None]:
         """Yield a session's events as its hooks would have stored them; None for one that a rule leaves out."""
@@ -235,7 +259,6 @@ def import_sessions(
     run = _Run(memory, scope, everywhere=everywhere, now=now)
     sessions = run.sessions(specs, begin, progress)
     sources: dict[tuple[str, str], PastSource] = {}
-    done = IngestReport()
     waiting = 0
     for number, session in enumerate(sessions):
         progress("reading", number, len(sessions))
@@ -245,21 +268,23 @@ def import_sessions(
         source = sources.get(key) or PastSource(
             agent=key[0], project=session.place.name or "general", folder=session.place.root
         )
-        sources[key] = _counted(source, kept, len(events) - len(kept), known=run.knows(session))
+        sources[key] = _counted(source, kept, len(events) - len(kept), known=run.known(session) is not None)
         if dry_run or not kept:
             continue
-        Spool(Path(run.home)).add(kept)
+        run.spool(kept)
         waiting += len(kept)
         if waiting >= CHUNK:
-            done, waiting = _sum(done, memory.ingest()), 0
+            memory.ingest()
+            waiting = 0
     if waiting:
-        done = _sum(done, memory.ingest())
+        memory.ingest()
+    stored, pages = (0, 0) if dry_run else run.done(sessions)
     ordered = sorted(sources.values(), key=lambda one: (one.project, one.agent))
     return PastReport(
         sources=tuple(ordered),
         skipped=run.skipped,
-        stored=done.ingested,
-        pages=done.sessions_closed,
+        stored=stored,
+        pages=pages,
         dry_run=dry_run,
     )
 
@@ -328,11 +353,6 @@ def _counted(source: PastSource, kept: Sequence[Event], excluded: int, *, known:
             "last": max(source.last or last, last),
         }
     )
-
-
-def _sum(one: IngestReport, other: IngestReport) -> IngestReport:
-    counts = one.model_dump()
-    return IngestReport(**{name: counts[name] + count for name, count in other.model_dump().items()})
 
 
 def _date(text: str) -> datetime:

@@ -13,11 +13,13 @@ import sqlite3
 import time
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playing import Player, repository
+from remotes import remote, serving
 
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.cli.main import main
@@ -27,6 +29,7 @@ from ai_memory_mcp.importing_sessions import ELSEWHERE, GOES_ON, GONE, OLDER, Pa
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.llm_queue import Queue
 from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Observation, Query, Scope, Session
 from ai_memory_mcp.project import identify
 from ai_memory_mcp.registry import make_known
@@ -76,7 +79,7 @@ def recorded(own_home: Path, agent: str, *, ago: float = 7200, **replaced: str) 
     return path
 
 
-def bring(memory: LocalMemory, project: Path, **how: Any) -> PastReport:
+def bring(memory: Memory, project: Path, **how: Any) -> PastReport:
     how = {"now": datetime.now(timezone.utc), **how}
     return import_sessions(memory, Scope(cwd=str(project)), **how)
 
@@ -232,6 +235,27 @@ def test_a_rebuilt_index_knows_that_it_is_history(memory: LocalMemory, own_home:
         assert rows.sessions(db) == before
     assert before[0].past
     assert bring(memory, project).stored == 0
+
+
+def test_a_client_brings_its_past_to_its_server(own_home: Path, home: Path, project: Path, tmp_path: Path) -> None:
+    """More than one delivery takes, and all of it arrives."""
+    path = recorded(own_home, "pi")
+    lines = path.read_text().splitlines()
+    call, answer = next((one, two) for one, two in pairwise(lines) if "toolResult" in two)
+    for number in range(50):
+        more = (call, answer.replace("hi-from-shell", f"{number} " + "much output " * 1300))
+        lines += [one.replace("call_f792abbc59074378", f"call_{number}") for one in more]
+    path.write_text("\n".join(lines))
+    os.utime(path, (1, 1))
+    with serving(tmp_path / "server" / "memory") as url:
+        home.mkdir()
+        (home / "config.toml").write_text(f'[server]\nurl = "{url}"\n')
+
+        report = bring(remote(url, home), project)
+        again = bring(remote(url, home), project)
+
+        (session,) = remote(url, home).sessions(Scope(cwd=str(project)))
+    assert (report.stored, report.pages, again.stored, session.observations) == (57, 1, 0, 57)
 
 
 @pytest.mark.parametrize("kind", ["session", "project"])
