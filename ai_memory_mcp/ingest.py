@@ -25,7 +25,7 @@ from ai_memory_mcp.index.rows import SessionRow, millis
 from ai_memory_mcp.journal import UNSTORED
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.llm_queue import Queue
-from ai_memory_mcp.model import Event, IngestReport, Observation, Origin, Project
+from ai_memory_mcp.model import PAST, Event, IngestReport, Observation, Origin, Project
 from ai_memory_mcp.observe import TIMED, observe
 from ai_memory_mcp.project import Identity, branch_of, from_origin, identify
 from ai_memory_mcp.resources import Resources
@@ -64,6 +64,7 @@ class Batch:
     aside: list[tuple[Entry, str]] = field(default_factory=list)
     keys: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     compacted: set[tuple[str, str]] = field(default_factory=set)  # (session, project)
+    heard: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # session -> Unix ms, see `_told_live`
 
     def write(self, name: str, record: dict[str, Any]) -> None:
         """Apply a record and have it appended to a journal file."""
@@ -211,6 +212,8 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     if is_own_tool(str(pick(event.payload, spec.fields.get("tool", ()))), spec):
         _not_stored(batch, event.id, "filtered", place.project.id, "memory's own tool: what it says is stored already")
         return True
+    if PAST in event.id and (_told_live(batch, event, spec) or _gone(res, event, spec, place)):
+        return True
     row = _session(res, batch, event, spec, place)
     name = res.journal.name_of(row.project, row.id)
     if event.offered:
@@ -226,7 +229,7 @@ def _take_one(res: Resources, batch: Batch, entry: Entry, place: Place | str) ->
     batch.count("ingested")
     if observation.kind == "session-end":
         _end_everywhere(res, batch, event)
-    if observation.kind == "pre-compact" and not observation.subagent:
+    if observation.kind == "pre-compact" and not observation.subagent and not row.past:
         batch.compacted.add((row.id, row.project))
     return True
 
@@ -291,9 +294,35 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
 
 
 def _branch(event: Event, identity: Identity) -> str:
+    if PAST in event.id:  # what is checked out now says nothing of then
+        return ""
     if event.origin:
         return event.origin.branch
     return branch_of(identity.root) if identity.root else ""
+
+
+def _told_live(batch: Batch, event: Event, spec: AgentSpec) -> bool:
+    """Tell whether an imported event is of a time in which hooks told of its session.
+
+    They have stored it then, or were told not to. Their ids need not be those of the transcript, nor their words.
+    """
+    at = millis(event.at)
+    for row in batch.ledger.natives(event.agent, _native(event, spec)):
+        if row.id not in batch.heard:
+            batch.heard[row.id] = rows.heard_live(batch.ledger.db, row.id)
+        span = batch.heard[row.id]
+        if span and span[0] - DOUBLE <= at <= span[1] + DOUBLE:
+            return True
+    return False
+
+
+def _gone(res: Resources, event: Event, spec: AgentSpec, place: Place) -> bool:
+    """Tell whether somebody has taken the session of an imported event out of memory, or its project up to then."""
+    session = sessions.session_id(event.agent, _native(event, spec), place.project.id)
+    project = res.tombstones.has("project", place.project.id)
+    if project and event.at <= project.at:
+        return True
+    return any(res.tombstones.has("session", session, where) for where in ("", place.project.id))
 
 
 def _double(batch: Batch, observation: Observation) -> bool:

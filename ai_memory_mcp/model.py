@@ -43,6 +43,7 @@ PageKind = Literal[
 ]
 HandoffState = Literal["open", "offered", "accepted", "closed", "superseded", "expired"]
 Verdict = Literal["helpful", "stale", "wrong"]
+PAST = "-past-"  # in the id of an event that an import read from the agent's own transcript
 VERDICTS: tuple[Verdict, ...] = ("helpful", "stale", "wrong")
 
 
@@ -74,7 +75,8 @@ class Event(Value):
     `marker` the nearest `.ai-memory.toml`.
     `problem` says why the payload could not be read, `filtered` which capture rule dropped it (payload empty then),
     `offered` is the id of the handoff that the brief of this session start showed. What another machine delivered has
-    its `origin`; `pid` is then none of a process here, see `alive.far_pid`.
+    its `origin`; `pid` is then none of a process here, see `alive.far_pid`. One of a session of long ago, brought in
+    by an import, has `PAST` in its id.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)

@@ -24,7 +24,7 @@ from ai_memory_mcp.digest_page import render_page
 from ai_memory_mcp.digest_words import headline, is_course
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.model import Handoff, Observation, Page, Project, Session
+from ai_memory_mcp.model import PAST, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.observe import is_real_prompt
 from ai_memory_mcp.project import NAMESPACE
 from ai_memory_mcp.resources import Resources
@@ -55,6 +55,7 @@ def fold(row: SessionRow, observation: Observation) -> SessionRow:
         "observations": row.observations + 1,
         "last": max(row.last, observation.at),
         "started": min(row.started, observation.at),
+        "past": PAST in observation.id and (row.past or not row.observations),
         "dirty": True,
     }
     if real:
@@ -81,10 +82,11 @@ def fold_close(row: SessionRow, at: datetime) -> SessionRow:
 def is_over(row: SessionRow, others: Sequence[SessionRow], config: SessionConfig, *, now: datetime) -> bool:
     """Tell whether an open session has ended.
 
-    Its end was seen; or another session of the project started after its last sign of life and its agent is gone,
-    runs that other session now, or has been idle; or nothing was heard of it for a long time.
+    Its end was seen, or it was imported when it was over; or another session of the project started after its last
+    sign of life and its agent is gone, runs that other session now, or has been idle; or nothing was heard of it for a
+    long time.
     """
-    if row.end_seen:
+    if row.end_seen or row.past:
         return True
     idle = now - row.last
     if idle > timedelta(minutes=config.abandoned_minutes):

@@ -102,9 +102,10 @@ def _settle_one(
     late = row.dirty and row.state == "closed"  # an answer that came in after the end
     if late or (row.state == "open" and sessions.is_over(row, others, res.config.session, now=now)):
         with handoff_lock(res, project):
-            closed, made = sessions.close(res, project, row)
+            # nobody is to go on from work of long ago that an import brought in, nor is a model to read it unasked
+            closed, made = sessions.close(res, project, row, over=not row.past)
         _record_close(res, closed)
-        if closed.page and res.config.llm.by_itself:
+        if closed.page and res.config.llm.by_itself and not row.past:
             Queue(res.home).add(row.id, project.id)
         done.closed += 1
         done.handoffs += made is not None

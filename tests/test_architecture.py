@@ -34,12 +34,13 @@ LAYERS = (
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
-        consolidate_pages reverting contradictions evicting lint lint_rules sync""",
+        consolidate_pages reverting contradictions evicting lint lint_rules sync transcripts""",
     ),
     ("composition", "local local_base local_model remote"),
     (
         "surfaces",
-        "emit emit_rare emit_stream hooksettings hookbrief doctor trying upgrade waking agents cli server __main__",
+        """emit emit_rare emit_stream hooksettings hookbrief importing_sessions doctor trying upgrade waking agents cli
+        server __main__""",
     ),
 )
 

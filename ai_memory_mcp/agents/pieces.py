@@ -44,20 +44,22 @@ def locate(template: str, spec: AgentSpec, target: Target) -> Path:
 
     Of a pattern (`*`) it is the first file that is there, else the pattern itself.
     """
+    folder, rest = place_of(template, spec, target)
+    found = sorted(folder.glob(rest)) if "*" in rest else []
+    return found[0] if found else folder / rest
+
+
+def place_of(template: str, spec: AgentSpec, target: Target) -> tuple[Path, str]:
+    """Return the folder that such a path begins with, and the rest of it."""
     for variable, moves in spec.home_env.items():
         for old, new in moves.items():
             if target.env.get(variable) and (template == old or template.startswith(old + "/")):
-                return Path(target.env[variable]) / new / template[len(old) :].lstrip("/")
+                return Path(target.env[variable]) / new, template[len(old) :].lstrip("/")
     home = target.user_home
     for name, usual in (("APPDATA", home / "AppData/Roaming"), ("LOCALAPPDATA", home / "AppData/Local")):
         if template.startswith(f"%{name}%/"):
-            return _globbed(Path(target.env.get(name) or usual), template.removeprefix(f"%{name}%/"))
-    return _globbed(home, template.removeprefix("~/"))
-
-
-def _globbed(folder: Path, rest: str) -> Path:
-    found = sorted(folder.glob(rest)) if "*" in rest else []
-    return found[0] if found else folder / rest
+            return Path(target.env.get(name) or usual), template.removeprefix(f"%{name}%/")
+    return home, template.removeprefix("~/")
 
 
 def places(where: Places, spec: AgentSpec, target: Target) -> list[Path]:

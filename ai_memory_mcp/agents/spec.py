@@ -189,6 +189,14 @@ class TranscriptSpec(_Part):
     time: str = ""
 
 
+class TranscriptsSpec(_Part):
+    """Where the agent keeps its own record of past sessions: files that match `user`, in a `format` that
+    `transcripts` can read."""
+
+    format: str
+    user: Places
+
+
 class SessionSpec(_Part):
     """How the stdio server learns the agent's session: an environment variable or a path into `_meta`."""
 
@@ -223,6 +231,7 @@ class AgentSpec(_Part):
     bundle: BundleSpec | None = None
     brief: BriefSpec | None = None
     transcript: TranscriptSpec | None = None
+    transcripts: TranscriptsSpec | None = None
     foreign: dict[str, str] = Field(default_factory=dict)
     events: dict[str, EventSpec] = Field(default_factory=dict)
     fields: dict[str, tuple[str, ...]] = Field(default_factory=dict)

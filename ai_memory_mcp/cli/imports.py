@@ -1,8 +1,9 @@
-"""Commands that bring in what was kept elsewhere: `import markdown`."""
+"""Commands that bring in what was kept elsewhere: `import sessions`, `import markdown`."""
 
 from __future__ import annotations
 
 import argparse
+from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp.cli import render
@@ -14,4 +15,23 @@ def markdown(args: argparse.Namespace) -> int:
     with render.Bar() as bar, opened() as memory:
         found = memory.import_markdown(scope(args), Path(args.folder), dry_run=args.dry_run, progress=bar.show)
     render.as_json(found) if args.json else render.imported(found)
+    return 0
+
+
+def sessions(args: argparse.Namespace) -> int:
+    """Bring in past sessions from the agents' own transcripts on this machine."""
+    from ai_memory_mcp.importing_sessions import import_sessions
+
+    with render.Bar() as bar, opened() as memory:
+        found = import_sessions(
+            memory,
+            scope(args),
+            agents=args.agent,
+            since=args.since,
+            everywhere=args.all,
+            dry_run=args.dry_run,
+            now=datetime.now(timezone.utc),
+            progress=bar.show,
+        )
+    render.as_json(found) if args.json else render.imported_sessions(found)
     return 0

@@ -248,6 +248,11 @@ def _import_commands(add_parser: AddParser) -> None:
     command = add_parser("import", help=text, description=text[0].upper() + text[1:] + ".")
     add = _scoped(_adder(command.add_subparsers(title="what to import", metavar="WHAT", required=True).add_parser))
     text = "bring in the Markdown files of a folder as pages; again, what is new or has changed"
+    sessions = add("sessions", "imports:sessions", "bring in past sessions from the agents' own transcripts")
+    sessions.add_argument("--agent", action="append", default=[], help="only this agent (may be repeated)")
+    sessions.add_argument("--since", default="", metavar="DATE", help="only sessions that went on after this day")
+    sessions.add_argument("--all", action="store_true", help="of every project, not of this one alone")
+    sessions.add_argument("--dry-run", action="store_true", help="only tell what would come")
     markdown = add("markdown", "imports:markdown", text)
     markdown.add_argument("folder", metavar="DIR", help="the folder, e.g. a vault of Obsidian or the docs of a project")
     markdown.add_argument("--dry-run", action="store_true", help="only tell what would come")

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -33,6 +33,9 @@ from ai_memory_mcp.model import (
     SyncStatus,
 )
 from ai_memory_mcp.tokens import Token
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.importing_sessions import PastReport
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -345,6 +348,26 @@ def imported(found: ImportReport) -> None:
         _list([safe(f"  {name}: {reason}") for name, reason in found.skipped.items()])
     if found.other_files:
         out(f"not Markdown: {found.other_files:,} other files")
+
+
+def imported_sessions(found: PastReport) -> None:
+    """Print what an import of past sessions did, or would do."""
+    for one in found.sources:
+        new = one.sessions - one.known
+        days = f"{one.first:%Y-%m-%d} to {one.last:%Y-%m-%d}" if one.first and one.last else ""
+        left = f", {one.excluded:,} left out by capture rules" if one.excluded else ""
+        out(
+            f"{styled(safe(one.project), 'bold')}  {safe(one.agent)}: {new:,} new sessions, {one.known:,} known,"
+            f" {one.events:,} events{left}  {styled(days, 'dim')}"
+        )
+    if not found.sources:
+        out("no past session of this project was found")
+    elif found.dry_run:
+        out("nothing is stored yet (a dry run)")
+    else:
+        out(f"{found.stored:,} observations stored, {found.pages:,} session pages written")
+    for reason, count in sorted(found.skipped.items()):
+        out(f"left out: {count:,} {safe(reason)}")
 
 
 def _list(lines: Sequence[str]) -> None:

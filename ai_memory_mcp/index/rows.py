@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from ai_memory_mcp.index import facts
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
-from ai_memory_mcp.model import VERDICTS, Counts, Feedback, Handoff, Observation, Page, Project, Session
+from ai_memory_mcp.model import PAST, VERDICTS, Counts, Feedback, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.passages import passages
 from ai_memory_mcp.ranking import scope_token
 from ai_memory_mcp.terms import last_characters, spellings, terms
@@ -28,6 +28,7 @@ class SessionRow(Session):
     number: int = 0  # in the order in which the index came to know them; see SEQ_BITS
     dirty: bool = False
     end_seen: bool = False
+    past: bool = False  # nobody was there: all that is known of it was imported later
     begun: datetime | None = None  # when the agent last said that it started or resumed this session
     gone: datetime | None = None  # when it was last seen that the agent is gone
 
@@ -38,7 +39,8 @@ class SessionRow(Session):
 
     def plain(self) -> Session:
         """Return the session as the world knows it."""
-        return Session.model_validate(self.model_dump(exclude={"number", "dirty", "end_seen", "begun", "gone"}))
+        inner = {"number", "dirty", "end_seen", "past", "begun", "gone"}
+        return Session.model_validate(self.model_dump(exclude=inner))
 
 
 def millis(when: datetime) -> int:
@@ -261,6 +263,13 @@ def times_of_key(db: sqlite3.Connection, session_id: str, key: str) -> list[int]
     """Return when (Unix ms) the session had observations of this identity."""
     rows = db.execute("SELECT at FROM observations WHERE session = ? AND key = ?", (session_id, key))
     return [row["at"] for row in rows]
+
+
+def heard_live(db: sqlite3.Connection, session_id: str) -> tuple[int, int] | None:
+    """Return from when to when (Unix ms) hooks told of a session, None where all of it was imported."""
+    sql = "SELECT min(at), max(at) FROM observations WHERE session = ? AND instr(id, ?) = 0"
+    first, last = db.execute(sql, (session_id, PAST)).fetchone()
+    return None if first is None else (first, last)
 
 
 def any_between(db: sqlite3.Connection, session_id: str, kinds: Sequence[str], after: int, until: int) -> bool:
