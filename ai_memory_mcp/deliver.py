@@ -86,22 +86,26 @@ def deliver(client: Client, *, now: float, wait: float, most: int | None = None)
 
 
 def _send_some(client: Client, names: list[str], nonce: str, done: Delivery) -> int:
-    """Deliver one batch from the beginning of these; returns how many entries are dealt with."""
+    """Deliver one batch from the beginning of these; returns how many files are dealt with.
+
+    A file is never in two batches, and goes only when all its events are with the server or set aside.
+    """
     batch: list[tuple[Entry, bytes]] = []
+    seen: list[Entry] = []
     size = dealt = 0
     for name in names[:BATCH]:
+        size += client.spool.size(name)
+        if batch and size > BATCH_BYTES:
+            break
         for entry in client.spool.read([name]):
+            seen.append(entry)
             packed = _packed(client, entry, done)
-            if packed is None:
-                continue
-            if batch and size + len(packed) > BATCH_BYTES:
-                _send(client, batch, nonce, done)
-                return dealt
-            batch.append((entry, packed))
-            size += len(packed)
+            if packed is not None:
+                batch.append((entry, packed))
         dealt += 1
     if batch:
         _send(client, batch, nonce, done)
+    client.spool.drop(seen)
     return dealt
 
 
@@ -129,6 +133,7 @@ def _with_origin(client: Client, event: Event, done: Delivery) -> Event:
 
 
 def _send(client: Client, batch: list[tuple[Entry, bytes]], nonce: str, done: Delivery) -> None:
+    """Have the server take a batch, in halves where it is too large; what it refuses is set aside."""
     body = b'{"events":[' + b",".join(packed for _, packed in batch) + b"]}"
     try:
         taken = Taken.model_validate_json(client.link.post(HOOK, body, {NONCE: nonce}))
@@ -144,7 +149,6 @@ def _send(client: Client, batch: list[tuple[Entry, bytes]], nonce: str, done: De
     for number, (entry, _) in enumerate(batch):
         if number in taken.refused:
             _set_aside(client, entry, f"refused by the server: {taken.refused[number]}", done)
-    client.spool.drop([entry for number, (entry, _) in enumerate(batch) if number not in taken.refused])
     done.sent += len(batch) - len(taken.refused)
 
 

@@ -71,6 +71,13 @@ class Spool:
         """Read entries; they stay in the spool until `drop`."""
         return [entry for name in names for entry in self._read(self.folder / name)]
 
+    def size(self, name: str) -> int:
+        """Return the bytes of a file, 0 when it is gone."""
+        try:
+            return os.stat(self.folder / name).st_size
+        except FileNotFoundError:
+            return 0
+
     def add(self, events: Sequence[Event]) -> None:
         """Store events of another machine, in their order: all are on the disk when this returns.
 

@@ -19,12 +19,13 @@ from remotes import PROGRAM, HttpServer, Machine, local, remote, serving, token
 from ai_memory_mcp.agents.launcher import write_launcher
 from ai_memory_mcp.away import FIRST_PAUSE, LONGEST_PAUSE, away_since, pause, paused, resume
 from ai_memory_mcp.book import Book
-from ai_memory_mcp.deliver import BATCH, Client, deliver
+from ai_memory_mcp.deliver import BATCH, BATCH_BYTES, Client, deliver
 from ai_memory_mcp.errors import AccessError, ConfigError, InputError, ServerError, StorageError
 from ai_memory_mcp.link import Link, server_parts
 from ai_memory_mcp.model import Draft, Query, Scope
 from ai_memory_mcp.remote import RemoteMemory
 from ai_memory_mcp.server import hook as hook_of_server
+from ai_memory_mcp.spool import Spool
 
 REMOTE = "git@example.com:zoo/okapi.git"
 
@@ -178,6 +179,24 @@ def test_order_is_kept_over_many_batches(server: Path, url: str, tmp_path: Path)
     assert report.delivered == 2 * BATCH + 1
     seen = local(server).read(Scope(project="okapi"), "one", observations=True).observations
     assert [one.text for one in seen[1:]] == [f"prompt {number}" for number in range(2 * BATCH)]
+
+
+def test_a_file_of_several_events_goes_only_when_all_of_them_are_there(server: Path, url: str, tmp_path: Path) -> None:
+    """Such a file can be larger than a batch, and may begin in the middle of one."""
+    home = tmp_path / "a" / "memory"
+    player = Player(home, repository(home.parent / "okapi"), "one", ago=9000).start()
+    for number in range(5):
+        player.prompt(f"prompt {number} " + "x" * (BATCH_BYTES // 3))
+    spool = Spool(home)
+    several = spool.read(spool.names())[2:]
+    spool.drop(several)
+    spool.add([entry.event for entry in several if entry.event])
+    done = deliver(client(home, url), now=time.time(), wait=1.0)
+
+    assert (done.sent, done.set_aside, waiting(home)) == (6, 0, [])
+    local(server).ingest()
+    seen = local(server).read(Scope(project="okapi"), "one", observations=True).observations
+    assert [one.text[:8] for one in seen[1:]] == [f"prompt {number}" for number in range(5)]
 
 
 def test_an_event_too_large_for_a_proxy_is_set_aside_and_keeps_nothing_waiting(
