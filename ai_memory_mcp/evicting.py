@@ -13,8 +13,6 @@ from ai_memory_mcp.model import Page, Project
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.tombstones import Tombstone, path_mark
 
-AUTHOR = "ai-memory"
-
 
 def save(
     res: Resources,
@@ -27,13 +25,7 @@ def save(
 ) -> None:
     """Commit pages as `pages.save` does; those that it removes (None) are `gone`, and do not come back."""
     res.tombstones.add(stone for page in gone for stone in _stones(page, now))
-    pages.save(res, project, texts, message, when=now, author=AUTHOR)
-
-
-def evict(res: Resources, project: Project, gone: Iterable[Page], message: str, *, now: datetime) -> None:
-    """Take pages out in one commit. Raises StorageError."""
-    leaving = list(gone)
-    save(res, project, dict.fromkeys(page.path for page in leaving), message, leaving, now=now)
+    pages.save(res, project, texts, message, when=now)
 
 
 def gone(res: Resources, project: Project, path: str, page_id: str) -> Tombstone | None:

@@ -62,11 +62,6 @@ class Reply(NamedTuple):
     seconds: float
 
 
-def is_configured(config: LlmConfig) -> bool:
-    """Tell whether there is a provider at all."""
-    return bool(config.provider)
-
-
 def address(config: LlmConfig) -> str:
     """Return the one address that is contacted, '' when none is known."""
     return config.base_url or ADDRESSES.get(config.provider, "")

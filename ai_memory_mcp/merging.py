@@ -139,7 +139,7 @@ def _items(value: object) -> list[object]:
 
 
 def _when(meta: Meta, key: str) -> datetime:
-    return markdown.when_from(meta.get(key), _EPOCH)
+    return _moment(meta.get(key))
 
 
 def _moment(value: object) -> datetime:

@@ -1,9 +1,8 @@
 """What was taken out of memory and must not come back: `tombstones.jsonl` in AI_MEMORY_HOME, one line each.
 
 A line holds ids and check sums, never a name, a title or a text: what was erased for good is not kept here either.
-The file is only appended to; a later line about the same thing counts. Who brings something in (ingest, the rebuild of
-the index, an import, a sync) asks `has` first. A sync carries the lines of a project (`of`) and takes those of others
-in (`add`): see SPREAD for those whose bytes have to go on every machine.
+The file is only appended to; a later line about the same thing counts. Who brings something in from elsewhere asks
+`has` first: the imports do, a sync does not yet.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from ai_memory_mcp.model import Value
 
 FILE = "tombstones.jsonl"
 Kind = Literal["page", "path", "session", "project"]
+# Of what is "erased" nothing may stay anywhere; what is "forgotten" or "evicted" may stay in git's history.
 Why = Literal["forgotten", "erased", "evicted", "lifted"]
-SPREAD: Why = "erased"  # nothing of it may stay anywhere; what is "forgotten" or "evicted" may stay in git's history
 
 
 class Tombstone(Value):

@@ -25,8 +25,9 @@ from ai_memory_mcp import consolidate, emit
 from ai_memory_mcp.config import Config, SyncConfig
 from ai_memory_mcp.errors import ConflictError, NotFoundError
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Query, Scope
+from ai_memory_mcp.model import Project, Query, Scope
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
 
@@ -116,14 +117,18 @@ class Scribe:
         return answer.model_validate({**told, "pages": [queue, use], "proposals": [proposal]})
 
 
+def newest(memory: LocalMemory, cwd: str) -> tuple[Project, SessionRow]:
+    """Return the newest session of the project of a folder."""
+    project = memory.resolve(Scope(cwd=cwd)).project
+    assert project
+    with memory.res.index.read() as db:
+        return project, rows.sessions(db, project.id, 1)[0]
+
+
 def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
     """Consolidate the newest session and be killed as `import_killed` is."""
     memory = opened(home)
-    project = memory.resolve(Scope(cwd=cwd)).project
-    with memory.res.index.read() as db:
-        row = rows.sessions(db, project.id, 1)[0] if project else None
-    assert project
-    assert row
+    project, row = newest(memory, cwd)
     now = datetime.now(timezone.utc)
 
     def work() -> None:
@@ -136,11 +141,7 @@ def consolidate_killed(home: str, cwd: str, at: int, counted: str) -> None:
 def consolidate_newest(home: str, cwd: str) -> None:
     """Have the newest session consolidated by what answers like a model."""
     memory = opened(home)
-    project = memory.resolve(Scope(cwd=cwd)).project
-    with memory.res.index.read() as db:
-        row = rows.sessions(db, project.id, 1)[0] if project else None
-    assert project
-    assert row
+    project, row = newest(memory, cwd)
     now = datetime.now(timezone.utc)
     with consolidate.lock(memory.res, 5):
         consolidate.consolidate(memory.res, project, row, Scribe(), Redactor(), now=now)  # type: ignore[arg-type]

@@ -98,3 +98,18 @@ def home(own_home: Path) -> Path:
 def memory(own_home: Path, home: Path) -> LocalMemory:
     """The test's memory, opened in-process."""
     return LocalMemory(Resources.at(home, user_home=str(own_home), config=Config()))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    """The home folder that a server of this test serves."""
+    return tmp_path / "server" / "memory"
+
+
+@pytest.fixture
+def url(server: Path) -> Iterator[str]:
+    """The address of a server of `server`."""
+    from remotes import serving
+
+    with serving(server) as address:
+        yield address

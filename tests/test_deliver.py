@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,17 +27,6 @@ from ai_memory_mcp.server import hook as hook_of_server
 from ai_memory_mcp.spool import Spool
 
 REMOTE = "git@example.com:zoo/okapi.git"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Path:
-    return tmp_path / "server" / "memory"
-
-
-@pytest.fixture
-def url(server: Path) -> Iterator[str]:
-    with serving(server) as address:
-        yield address
 
 
 def client(home: Path, url: str, secret: str = "") -> Client:

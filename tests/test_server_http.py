@@ -31,18 +31,6 @@ ZOO = {"by": "marker", "workspace": "zoo", "name": "okapi", "id": "00000000-0000
 OWN = {**ZOO, "workspace": "own", "name": "diary", "id": "00000000-0000-4000-8000-000000000002"}
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Path:
-    """The home folder that is served."""
-    return tmp_path / "server" / "memory"
-
-
-@pytest.fixture
-def url(server: Path) -> Iterator[str]:
-    with serving(server) as address:
-        yield address
-
-
 def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -16,7 +15,7 @@ from hostile import ELSEWHERE, MARKDOWN, TITLES, Look
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from playing import Player, repository
-from remotes import PROGRAM, HttpServer, Machine, ask, local, serving, token
+from remotes import PROGRAM, HttpServer, Machine, ask, local, token
 
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, LlmStatus, Query, Scope, Spending, Status
@@ -27,18 +26,6 @@ from ai_memory_mcp.server.web.serve import LEFT, Visit
 from ai_memory_mcp.tokens import Tokens
 
 BROWSER = {"Accept": "text/html,*/*"}
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Path:
-    """The home folder that is served."""
-    return tmp_path / "server" / "memory"
-
-
-@pytest.fixture
-def url(server: Path) -> Iterator[str]:
-    with serving(server) as address:
-        yield address
 
 
 def write(memory: LocalMemory, folder: Path, title: str, body: str, **more: object) -> None:

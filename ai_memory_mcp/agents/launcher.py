@@ -33,7 +33,8 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 MODULES = ("", ".place", ".alive", ".secretglance", ".emit")
 
 # Run by the interpreter at every event. {bundle} is named by the exact version: byte code of another one may crash.
-# What it ends in when all is gone: exit 0 and silence.
+# What it ends in when all is gone: exit 0 and silence. It excepts everything, twice: a bundle that is missing, torn or
+# of other code is made up for by the package, and a package that is gone or broken must be nothing to the agent.
 _CODE = """\
 import sys
 try:

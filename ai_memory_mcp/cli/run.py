@@ -107,7 +107,8 @@ def lint(args: argparse.Namespace) -> int:
     """Tell what is wrong with the pages; 1 when a finding is an error."""
     with opened() as memory:
         here = scope(args)
-        against = memory.contradictions(here, judge=args.llm)
+        # what is known of contradictions is among the findings; only JSON has it by itself as well
+        against = memory.contradictions(here, judge=args.llm) if args.llm or args.json else ()
         found = memory.lint(here, rules=tuple(args.rule), fix=args.fix, report=args.report)
     if args.json:
         render.as_json({**found.model_dump(mode="json"), "contradictions": against})

@@ -20,8 +20,3 @@ def rows(path: Path, sql: str, args: Sequence[object] = ()) -> Iterator[dict[str
                 yield dict(row)
     except sqlite3.Error as error:
         raise StorageError(f"{path} cannot be read: {error}") from error
-
-
-def columns(path: Path, table: str) -> tuple[str, ...]:
-    """Return the names of a table's columns, none where there is no such table. Raises StorageError."""
-    return tuple(row["name"] for row in rows(path, "SELECT name FROM pragma_table_info(?)", (table,)))
