@@ -31,9 +31,7 @@ from ai_memory_mcp.spool import Entry, Spool
 BATCH = 200  # events
 BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last
-FRESH = (
-    3.0  # seconds for which a copy of a brief counts as the newest: as long as a hook may wait for it, and no longer
-)
+FRESH = 3.0  # seconds for which a copy of a brief may count as the newest, for the starts that have waited for it
 
 Places = dict[tuple[str, str], tuple[str, Origin]]  # (root, marker) -> a folder in it, and which project it is
 
@@ -185,7 +183,9 @@ def fetch_brief(client: Client, root: str, marker: str, cwd: str, *, now: float)
     except (ValueError, KeyError, TypeError) as error:
         raise _nonsense(client) from error
     brief.note_places(client.home, [(root, marker, project_id, identity.stamps)])
-    mine = {"project": project_id, "until": until, "open": running, "keys": brief.keys_of(client.home, project_id)}
+    # `asked`: for a start after that it is of before, and another machine may have gone on meanwhile
+    mine = {"project": project_id, "until": until, "asked": now, "open": running}
+    mine["keys"] = brief.keys_of(client.home, project_id)
     brief.write_parts(client.home, {**parts, **mine})
 
 

@@ -165,6 +165,8 @@ def fresh(start: Start, brief: Parts) -> bool:
     now = time.time()
     if not now < number(brief.get("until"), 0) or any(waiting(start, brief)):
         return False
+    if "asked" in brief and number(brief["asked"], 0) * 1e9 < int(start.entry[:20]):  # a server's, of before the start
+        return False
     return not any(over(start, other, now, number(brief.get("idle"), 600)) for other in dicts(brief.get("open")))
 
 

@@ -518,13 +518,14 @@ def test_a_session_on_one_machine_is_told_of_by_the_next_start_on_another(tmp_pa
     a, b = (Machine(tmp_path, name, url=server.url) for name in ("a", "b"))
     ours, theirs = repository(a.user / "okapi", remote=REMOTE), repository(b.user / "src/okapi", remote=REMOTE)
     try:
-        hook(b, "SessionStart", theirs, "b0", agent="codex", source="startup")  # it has a brief from before
+        hook(b, "SessionStart", theirs, "b0", source="startup")  # it has a brief of a moment ago
+        hook(b, "SessionEnd", theirs, "b0", reason="other")
         settled(b)
         hook(a, "SessionStart", ours, "a1", source="startup")
         session_of(a, ours, "a1", "the okapi")
         settled(a)
         for copy in (b.home / "brief").glob("*-*.json"):
-            stale(copy)
+            good_until(copy, time.time() + 60)  # however young it is, it is of before this start
         told = hook(b, "SessionStart", theirs, "b1", agent="codex", source="startup")
         if not told:  # the machine is busy: what comes late is told with the first prompt
             told = hook(b, "UserPromptSubmit", theirs, "b1", agent="codex", prompt="go on")
@@ -537,11 +538,11 @@ def test_a_session_on_one_machine_is_told_of_by_the_next_start_on_another(tmp_pa
         server.stop()
 
 
-def stale(copy: Path) -> None:
-    """Make the copy of a brief as old as it is a minute later."""
+def good_until(copy: Path, when: float) -> None:
+    """Change until when a copy of a brief counts as the newest."""
     told = json.loads(copy.read_text())
     if "until" in told:
-        copy.write_text(json.dumps({**told, "until": 0.0}))
+        copy.write_text(json.dumps({**told, "until": when}))
 
 
 @pytest.mark.slow
@@ -556,7 +557,7 @@ def test_while_the_server_is_away_the_last_brief_is_told(tmp_path: Path) -> None
     finally:
         server.stop()
     for copy in (laptop.home / "brief").glob("*-*.json"):
-        stale(copy)
+        good_until(copy, 0.0)
     told = [hook(laptop, "SessionStart", work, name, source="startup") for name in ("two", "three")]
 
     assert all("Please mend the okapi" in words for words in told)
