@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from snowballstemmer.english_stemmer import EnglishStemmer
+    from Stemmer import Stemmer
 
 STOP_WORDS = frozenset(
     """
@@ -179,7 +179,7 @@ def _without_accents(word: str) -> str:
 
 
 @cache
-def _stemmer() -> EnglishStemmer:
-    from snowballstemmer.english_stemmer import EnglishStemmer
+def _stemmer() -> Stemmer:
+    from Stemmer import Stemmer  # PyStemmer: the C code of Snowball, 12 times as fast as its Python translation
 
-    return EnglishStemmer()
+    return Stemmer("english")

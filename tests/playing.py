@@ -159,8 +159,9 @@ def put(home: Path, name: str, data: str | bytes) -> Path:
     folder = home / "spool"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / name
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
+    unfinished = folder / f".{name}"  # another process may be reading the spool
+    unfinished.write_bytes(data.encode() if isinstance(data, str) else data)
+    return unfinished.replace(path)
 
 
 def repository(path: Path, *, remote: str = "", branch: str = "main") -> Path:
