@@ -10,7 +10,7 @@ import sys
 import time
 
 from ai_memory_mcp.alive import agent_pid
-from ai_memory_mcp.place import default_home, drive_path, find_root, path_key, place_key, user_home
+from ai_memory_mcp.place import default_home, drive_path, find_root, path_key, place_key, user_home, working_folder
 from ai_memory_mcp.secretglance import may_hold_secret
 
 try:
@@ -73,7 +73,7 @@ def absolute(path: str, env: "dict[str, str]") -> str:
     if sys.platform == "win32":
         path = drive_path(path)
     if path and path[0] not in "/\\" and path[1:2] != ":":
-        path = os.getcwd() + "/" + path
+        path = working_folder(env) + "/" + path
     return path.rstrip("/")
 
 
@@ -383,12 +383,9 @@ def working_directory(spec: "dict[str, object]", payload: "dict[str, object]", e
     told = field(spec, payload, "cwd")
     if isinstance(told, list) and told:
         told = told[0]
-    try:
-        if isinstance(told, str) and told and "\0" not in told:
-            return absolute(told, env) or "/"
-        return os.getcwd()
-    except OSError:
-        return env.get("PWD", "")
+    if isinstance(told, str) and told and "\0" not in told:
+        return absolute(told, env) or "/"
+    return working_folder(env)
 
 
 def complain(home: str, error: "BaseException | str") -> None:

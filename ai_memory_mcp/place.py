@@ -37,6 +37,14 @@ def user_home(env: "dict[str, str]") -> str:
     return env.get(first) or env.get(second, "")
 
 
+def working_folder(env: "dict[str, str]") -> str:
+    """Return where this process runs; of a folder that was removed, the name that it had as far as PWD tells."""
+    try:
+        return _os.getcwd()
+    except OSError:
+        return env.get("PWD", "")
+
+
 def exists(path: str) -> bool:
     """Tell whether something is at `path`; unreadable counts as absent."""
     try:
@@ -46,18 +54,19 @@ def exists(path: str) -> bool:
 
 
 def real(path: str) -> str:
-    """Return the absolute path without symbolic links; what does not exist stays as told. '' stays ''."""
+    """Return the absolute path without symbolic links, each name in the case that it has on the disk; what does not
+    exist stays as told. '' stays ''."""
     if not path or "\0" in path:
         return ""
-    if sys.platform == "win32":  # this also gives each folder the case that it has on the disk
+    if sys.platform == "win32":
         return str(_os.path.realpath(drive_path(path)))
     try:
         here = _os.getcwd()
     except OSError:  # the folder was deleted under this process
         here = ""
-    if path == here:  # the usual case: an agent's hook runs where its event happened
-        return path
-    return _without_links(path if path[0] == "/" else f"{here}/{path}")
+    if path != here:  # the usual case: an agent's hook runs where its event happened
+        path = _without_links(path if path[0] == "/" else f"{here}/{path}")
+    return _as_on_disk(path)
 
 
 def drive_path(path: str) -> str:
@@ -84,6 +93,29 @@ def _without_links(path: str) -> str:
                 done = "" if target[0] == "/" else done[: done.rfind("/")]
                 left += target.split("/")[::-1]
     return done or "/"
+
+
+def _as_on_disk(path: str) -> str:
+    """Return a path in the letters that its disk has, where that takes others for the same."""
+    told = path.rstrip("/")
+    while told and not exists(told):  # what is gone, or not there yet
+        told = told[: told.rfind("/")]
+    other = told.swapcase()
+    if other == told or not exists(other):  # the usual case, for two looks at the disk
+        return path
+    done = ""
+    for part in told.split("/")[1:]:
+        names = _names(done or "/")
+        alike = [name for name in names if name.lower() == part.lower()]
+        done += "/" + (part if part in names or not alike else alike[0])
+    return done + path[len(told) :]
+
+
+def _names(folder: str) -> "list[str]":
+    try:
+        return _os.listdir(folder)
+    except OSError:  # one may go through a folder that one must not read
+        return []
 
 
 def _link(path: str) -> str:

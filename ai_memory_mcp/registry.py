@@ -53,7 +53,7 @@ def find(identity: Identity, known: Sequence[Project]) -> Project | None:
     for project in known:
         if _cloned_from(project, identity):
             return project
-        if _known_here(project, identity) and not _lives_elsewhere(project, identity):
+        if _known_here(project, identity) and (_is_gone(identity) or not _lives_elsewhere(project, identity)):
             return project
     return None
 
@@ -145,7 +145,7 @@ def joined(identity: Identity, known: Sequence[Project]) -> Project:
 
 def looked_up(identity: Identity, known: Sequence[Project]) -> tuple[Identity, Project]:
     """Return the project that an identity is or would become, and the identity as that is judged; changes nothing."""
-    identity = _by_its_own_remote(identity, known)
+    identity = _before_it_went(_by_its_own_remote(identity, known), known)
     return identity, find(identity, known) or _new(identity, known)
 
 
@@ -305,6 +305,24 @@ def _by_its_own_remote(identity: Identity, known: Sequence[Project]) -> Identity
     if any(one.remote in original.remotes for one in _other_homes(original, identity)):
         return replace(identity, by="remote", id=remote_id(identity.remote))
     return identity
+
+
+def _before_it_went(identity: Identity, known: Sequence[Project]) -> Identity:
+    """A folder that was removed, in which a process may still be, is the nearest one above it that a project is known
+    by and that went with it."""
+    if identity.by != "folder" or identity.told:
+        return identity
+    roots = {root for project in known for root in project.roots}
+    at = identity.root
+    while at not in roots and not os.path.isdir(at) and at != os.path.dirname(at):
+        at = os.path.dirname(at)
+    return identity if at not in roots or os.path.isdir(at) else replace(identity, root=at, homes=(at,))
+
+
+def _is_gone(identity: Identity) -> bool:
+    """Tell whether it is a folder that was removed, or a work tree whose repository is not here (as in a container that
+    was given the former alone, or both under other paths): nothing new can be there."""
+    return not identity.told and not os.path.isdir(identity.git_dir or identity.root)
 
 
 def _other_homes(project: Project, identity: Identity) -> Iterator[Repository]:

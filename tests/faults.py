@@ -126,31 +126,49 @@ def compiled(folder: Path) -> Path:
 
 
 class Forge:
-    """Forks a process for each command from one that has everything imported, so that thousands can be run."""
+    """Forks a process for each command from one that has everything imported, so that thousands can be run.
 
-    def __init__(self, base: Path, library: Path, **env: str) -> None:
+    Without a library nothing goes wrong, and no change of a file is counted. `folder` is for its files, `modules` are
+    imported as well.
+    """
+
+    def __init__(self, base: Path, folder: Path, library: Path | None, *modules: str) -> None:
         self.base = base
-        self.folder = library.parent
-        told = {"PATH": os.environ["PATH"], "HOME": str(base), "AI_MEMORY_HOME": str(base / "memory"), **env}
+        self.folder = folder
+        self.library = library
+        env = {"PATH": os.environ["PATH"], "HOME": str(base), "AI_MEMORY_HOME": str(base / "memory")}
+        env["PYTHONPATH"] = f"{HERE}{os.pathsep}{HERE.parent}"
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "forking.py")],
-            env={**told, "LD_PRELOAD": str(library), "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"},
+            [sys.executable, str(HERE / "forking.py"), *modules],
+            env={**env, "LD_PRELOAD": str(library)} if library else env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
     def start(
-        self, words: str = "", *, call: tuple[str, ...] = (), given: str = "", at: int = 0, how: str = KILL
+        self,
+        words: str = "",
+        *,
+        call: tuple[str, ...] = (),
+        given: str = "",
+        at: int = 0,
+        how: str = KILL,
+        cwd: str = "",
+        gone: bool = False,
+        **env: str,
     ) -> int:
-        """Start a command in the user's project; its `at`-th change of a file goes wrong (0: none). Returns its pid."""
+        """Start a command in the user's project, or in another folder, which may be `gone` by the time that it is run;
+        its `at`-th change of a file goes wrong (0: none). `env` are variables that it has. Returns its pid."""
         put_in = {"{base}": str(self.base)}
         (self.folder / "given").write_text(filled(given, put_in))
         task = {
             "words": [filled(word, put_in) for word in words.split()],
             "act": [filled(word, put_in) for word in call],
-            "cwd": str(self.base / "work"),
-            "arm": [str(self.base / "memory"), at, HOWS.index(how), str(self.folder / "log")],
+            "cwd": cwd or str(self.base / "work"),
+            "gone": gone,
+            "env": env,
+            "arm": [str(self.base / "memory"), at, HOWS.index(how), str(self.folder / "log")] if self.library else [],
             **{name: str(self.folder / name) for name in ("given", "out", "err")},
         }
         stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
@@ -161,7 +179,8 @@ class Forge:
     def end(self) -> Done:
         """Wait for the command that was started."""
         code = self._number()
-        told = {name: (self.folder / name).read_text(errors="replace") for name in ("out", "err", "log")}
+        names = ("out", "err", "log") if self.library else ("out", "err")
+        told = {"log": ""} | {name: (self.folder / name).read_text(errors="replace") for name in names}
         passed = [line.split(" ", 2) for line in told["log"].splitlines()]
         return Done(code, told["out"], told["err"], [(one[1], one[2]) for one in passed])
 

@@ -1,7 +1,8 @@
 """Runs commands in processes forked from this one, which has everything imported: started by `faults.Forge`.
 
-One task a line on standard input: {words | act, cwd, given, at, how, under, log}. It is answered by the process id and,
-after its end, by the exit status. `faults.c` is preloaded, and armed in the forked process only.
+One task a line on standard input: {words | act, cwd, gone, env, given, out, err, arm}. It is answered by the process id
+and, after its end, by the exit status. Where `faults.c` is preloaded, it is armed in the forked process only.
+Arguments are names of modules to import besides.
 """
 
 from __future__ import annotations
@@ -76,8 +77,11 @@ def do(task: dict[str, Any], held: int) -> int:
     for fd, name in enumerate(("given", "out", "err")):
         os.dup2(os.open(task[name], os.O_RDONLY if fd == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), fd)
     os.chdir(task["cwd"])
-    os.environ["PWD"] = task["cwd"]
-    ctypes.CDLL(None).fault_arm(*(value.encode() if isinstance(value, str) else value for value in task["arm"]))
+    os.environ |= {"PWD": task["cwd"], **task["env"]}
+    if task["gone"]:
+        os.rmdir(task["cwd"])
+    if task["arm"]:
+        ctypes.CDLL(None).fault_arm(*(value.encode() if isinstance(value, str) else value for value in task["arm"]))
     try:
         if task["words"]:
             sys.argv = ["ai-memory-mcp", *task["words"]]
@@ -99,4 +103,6 @@ def do(task: dict[str, Any], held: int) -> int:
 
 
 if __name__ == "__main__":
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     serve()

@@ -33,7 +33,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 @pytest.fixture(scope="module")
 def forge(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
-    forge = Forge(stage.base, compiled(tmp_path_factory.mktemp("library")))
+    folder = tmp_path_factory.mktemp("library")
+    forge = Forge(stage.base, folder, compiled(folder))
     yield forge
     forge.close()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ai_memory_mcp.config import environment
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Scope
+from ai_memory_mcp.place import working_folder
 from ai_memory_mcp.remote import open_memory
 from ai_memory_mcp.waking import wake_worker
 
@@ -26,8 +27,4 @@ def opened() -> Iterator[Memory]:
 
 def scope(args: argparse.Namespace) -> Scope:
     """Return the scope of a command: --project, --workspace, else the working directory."""
-    try:
-        cwd = os.getcwd()
-    except FileNotFoundError:
-        cwd = ""
-    return Scope(cwd=cwd, project=args.project or "", workspace=args.workspace or "")
+    return Scope(cwd=working_folder(environment()), project=args.project or "", workspace=args.workspace or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from ai_memory_mcp.config import Config, environment, home_folder, load_config, 
 from ai_memory_mcp.doctor import Wiring, examine, try_llm
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.llm import Child
+from ai_memory_mcp.place import working_folder
 from ai_memory_mcp.resources import Resources
 
 ABSENT = ("missing", "unsupported")
@@ -32,9 +32,7 @@ def doctor(args: argparse.Namespace) -> int:
     config = Config()
     with suppress(ConfigError):  # the examination says so itself, and the rest of it needs no settings
         config = load_config(home, env)
-    cwd = ""
-    with suppress(FileNotFoundError):
-        cwd = os.getcwd()
+    cwd = working_folder(env)
     findings = examine(
         Resources.at(home, user_home(env), config),
         agents(env, cwd),

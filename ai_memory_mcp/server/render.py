@@ -102,7 +102,8 @@ def status(found: Status) -> str:
     """Render project, counts, capture accounting and problems."""
     project = found.project or {}
     by = project.get("resolved_by") or "nothing"
-    name = f"{_word(str(project.get('name', '')))} (resolved by {by})" if project else "none here: workspace only"
+    told = _word(str(project.get("name") or ""))
+    name = f"{told} (resolved by {by})" if told else "none here: workspace only"
     lines = [
         f"Project: {name}",
         f"Stored: {_numbers(found.counts.model_dump())}",

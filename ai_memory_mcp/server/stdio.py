@@ -212,10 +212,9 @@ def _waiting(cwd: str) -> str:
 
 
 def _folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # removed under us
-        return ""
+    from ai_memory_mcp import emit, place
+
+    return place.working_folder(emit.environment())
 
 
 def _tell_end(on_exit: Callable[[Caller], None] | None, backend: Backend) -> None:
