@@ -233,8 +233,8 @@ class LocalMemory(Compiling):
             at=utc_now(),
             path=target.path,
             title=target.title,
-            agent=agent or "user",
-            session=self._session_id(project, agent, session, scope),
+            agent=self._redactor().text(agent) or "user",
+            session=self._redactor().text(self._session_id(project, agent, session, scope)),
             note=" ".join(self._redactor().text(note).split())[: feedback.MAX_NOTE],
         )
         feedback.keep(self.res, project, told)
@@ -259,7 +259,7 @@ class LocalMemory(Compiling):
         project = self._project(one.project)
         session = self._session_id(project, agent, by, scope)
         who = " ".join(word for word in (agent or "user", session) if word)
-        taken = settle.take(self.res, project, one.id, by=who, now=utc_now())
+        taken = settle.take(self.res, project, one.id, by=self._redactor().text(who), now=utc_now())
         self._changed(project)
         return taken
 

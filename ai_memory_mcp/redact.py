@@ -22,25 +22,75 @@ Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 _EDGE = r"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrtbf])|(?<=\[\dm)|(?<=\[\d\dm))"
 
-# label, what must be in the text for the pattern to be tried, pattern; group 1 is the secret if there is one
-PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
-    ("jwt", "eyJ", re.compile(_EDGE + r"eyJ[\w-]{8,}\.(?:[\w-]{8,}|\.)[\w.-]*", re.A)),
-    ("discord-token", ".", re.compile(_EDGE + r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}", re.A)),
+_JWT = _EDGE + r"(?<!\bpk\.)eyJ[\w-]{8,}\.(?:[\w-]{8,}|\.)[\w.-]*"
+_DISCORD = _EDGE + r"[MNO][\w-]{22,27}\.[\w-]{6}\.[\w-]{27,}"
+_WITHIN = r"\b[^\n|;&]{0,300}?\s"  # of the same command
+_LOGIN = r"\b(?:docker|podman|helm|nerdctl|buildah|skopeo|oras|az|oc|argocd)\s[^\n|;&]{0,80}?\blogin" + _WITHIN
+_OPEN = r"\\*[\"']?(?![$<{*-])"  # perhaps a quote; then no variable, placeholder or option
+_GAP = r"(?:\s|\\[nrt])+"
+_CURL = r"curl\b(?:[^\n]|(?<=\\)\n){0,400}?\s"  # it may go on over lines that end with a backslash
+_CURL_USER = _CURL + (
+    r"(?:-u|--user|--proxy-user)[ =]{0,4}\\*[\"']?[^\s:\"'\\$]{0,100}:\\*[\"']?(?![$<{*])([^\s\"'\\]{3,})"
+)
+_CURL_KEY = _CURL + r"(?:-u|--user)[ =]{0,4}\\*[\"']?(?P<strict>)([^\s:\"'\\$]{8,}):(?=[\s\"'\\])"  # and no password
+_CURL_COOKIE = _CURL + r"(?:-b|--cookie)[ =]?[\"']?([\w.-]{1,80}=(?![$<{*])[^\s\"'\\]{4,})"
+_ELEMENT = (
+    r"<(?:[\w.:-]{0,40}(?:password|passphrase)|[\w.:-]{0,40}(?P<strict>secret|token|api-?_?key))>"
+    r"(?![\s$<{*%\[])([^<\\\n]{3,4000})</"
+)
+_MYSQL = r"(?:mysql|mariadb)[\w-]*" + _WITHIN + r"-p(?!ort|rotocol|lugin)[\"']?(?![$<{*-])([^\s\"'\\;|]{4,})"
+_WORD = r"([^\s\"'\\;|]{4,})"
+
+# label, what must be in the text in lower case (`secretscan.HINTS`), pattern: its last group is the secret, and one
+# named `strict` says that it must look made by a machine. Compiled when first needed: all cost as much as the hook.
+PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    *(("password", ("curl", flag), _CURL_USER) for flag in (" -u", "--user", "--proxy-user")),
+    *(("password", ("curl", flag), _CURL_KEY) for flag in (" -u", "--user")),
+    *(("cookie", ("curl", flag), _CURL_COOKIE) for flag in (" -b", "--cookie")),
+    *(("password", (f"{name}>", "</"), _ELEMENT) for name in ("password", "secret", "token", "key")),
+    *(("password", (command, " -p"), _MYSQL) for command in ("mysql", "mariadb")),
+    ("password", ("sshpass", " -p"), r"sshpass\s+-p\s*" + _OPEN + _WORD),
+    ("password", (" login ", " -p"), _LOGIN + "-p[ =]?" + _OPEN + r"(?![\d.:]+(?:/\w+)?(?:\s|$))" + _WORD),
+    ("password", ("redis-cli", " -a"), "redis-cli" + _WITHIN + r"-a\s*" + _OPEN + _WORD),
     (
         "password",
-        "curl",
-        re.compile(
-            r"curl\b[^\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?[\"']?"
-            r"[^\s:\"'\\$]{1,100}:(?![$<{*])([^\s\"'\\]{3,})",
-            re.I,
-        ),
+        ("smbclient", " -u"),
+        "smbclient" + _WITHIN + r"-U[ =]?\\*[\"']?[^\s%\"'\\$]{1,100}%(?![$<{*])([^\s\"'\\;|]{3,})",
+    ),
+    ("password", ("htpasswd", " -"), r"htpasswd\s+-[a-z]*b[a-z]*\s+\S{1,200}\s+\S{1,100}\s+" + _OPEN + _WORD),
+    (
+        "password",
+        ("echo ", "--password-stdin"),
+        r"echo\s+(?:-n\s+)?" + _OPEN + r"([^\s\"'$\\|]{4,})\\*[\"']?\s*\|[^\n|]{0,200}?--password-stdin",
+    ),
+    ("secret", ("secret set ", "--body"), r"secret set\s[^\n|;&]{0,200}?--body[ =]" + _OPEN + _WORD),
+    ("password", ("requirepass ",), r"\brequirepass\s+(?P<strict>)" + _OPEN + r"([^\s\"'\\]{6,})"),
+    (
+        "password",
+        ("machine ", "login", "password"),
+        r"\bmachine\s+\S{1,200}?"
+        + _GAP
+        + "login"
+        + _GAP
+        + r"\S{1,200}?"
+        + _GAP
+        + r"password(?:\s|\\t)+"
+        + _OPEN
+        + _WORD,
     ),
     (
-        "cookie",
-        "curl",
-        re.compile(r"curl\b[^\n]{0,400}?\s(?:-b|--cookie)[ =]?[\"']?([\w.-]{1,80}=(?![$<{*])[^\s\"'\\]{4,})", re.I),
+        "password",
+        ("identified ", "by "),
+        r"\bidentified\s+(?:with\s+[\w'\"]{1,60}\s+)?by\s+(?:password\s+)?\\*[\"'](?![$<{*])([^\"'\n\\]{4,200})",
     ),
-    ("password", "password>", re.compile(r"<[\w.:-]{0,40}password>(?![\s$<{*%\[])([^<\\\n]{3,200})</", re.I)),
+    ("password", ("password '",), r"\b(?:user|role|login)\s[^\n;]{0,200}?\bpassword\s+'(?![$<{*])([^'\n\\]{4,200})'"),
+    ("password", ("securestring ",), r"securestring\s+(?:-string\s+)?\\*[\"'](?![$<{*])([^\"'\n\\]{4,200})"),
+    (
+        "password",
+        (":5432:",),
+        r"(?:^|(?<=[\s\"'])|(?<=\\n))[\w.*-]{1,100}:5432:[\w*-]{1,64}:[\w*.-]{1,64}:(?![$<{*])([^\s\"'\\]{4,})",
+    ),
+    ("private-key", ("kty", ":"), r"\\*[\"'](?:d|p|q|dp|dq|qi|k)\\*[\"']\s*:\s*\\*[\"']([\w-]{16,})"),
 )
 _PRIVATE = re.compile(r"(?:<|\\u003c)(/?)private\s*(?:>|\\u003e)", re.I)
 _PEM = re.compile(r"-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines: ?\d+")
@@ -49,6 +99,7 @@ _PEM_BODY = re.compile(
     r"(?:[\s>|+→,\"'-]+|\\+[nrt]|\d{1,6}[→|:]|(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset):[^\n\\]{0,200}"
     r"|[A-Za-z0-9+/=]{16,})*(?:[A-Za-z0-9+/=]+(?=\s*(?:\Z|\n|\\+[nr])))?"
 )
+_PEM_RUN = re.compile(r"[A-Za-z0-9+/=]{8,}")
 _RUN = re.compile(r"[\w.+/=~%-]*", re.A)
 
 
@@ -116,13 +167,23 @@ def _find(text: str) -> Iterator[Span]:
     low = secretscan.lowered(text)
     yield from secretscan.userinfo(text)
     yield from secretscan.marked(text)
+    yield from secretscan.tailed(text)
     yield from secretscan.bearers(text, low)
     yield from secretscan.assigned(text, low)
-    for label, trigger, pattern in PATTERNS:
-        if trigger in low or trigger in text:
-            for match in pattern.finditer(text):
-                group = 1 if pattern.groups else 0
-                yield match.start(group), match.end(group), label
+    for label, needle, source in (("jwt", "eyJ", _JWT), ("discord-token", ".", _DISCORD)):
+        if needle in text:
+            yield from ((match.start(), match.end(), label) for match in re.finditer(source, text, re.A))
+    for label, hint, source in PATTERNS:
+        if secretscan.hinted(low, hint):
+            yield from _matches(label, re.compile(source, re.I | re.A), text)
+
+
+def _matches(label: str, pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    for match in pattern.finditer(text):
+        secret = pattern.groups
+        strict = "strict" in pattern.groupindex and match["strict"] is not None
+        if secretscan.fits(match.group(secret), strict):
+            yield match.start(secret), match.end(secret), label
 
 
 def _blocks(text: str) -> Iterator[Span]:
@@ -140,7 +201,7 @@ def _pem(text: str) -> Iterator[Span]:
         end = _PEM_END.search(text, begin.end(), until)
         body = None if end else _PEM_BODY.match(text, begin.end(), until)
         stop = end.end() if end else body.end() if body else begin.end()
-        if text[begin.end() : stop].strip(" \t\r\n\"',>|+-\\"):
+        if _PEM_RUN.search(text, begin.end(), stop):
             yield begin.start(), stop, "private-key"
         begin = following
 

@@ -32,6 +32,7 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("openai-key", "sk-svcacct-", _TOKEN, 16, False),
     ("openai-key", "sk-admin-", _TOKEN, 16, False),
     ("openrouter-key", "sk-or-", _TOKEN, 16, False),
+    ("elevenlabs-key", "sk_", _HEX, 40, True),
     ("langsmith-key", "lsv2_", _TOKEN, 32, True),
     ("langfuse-key", "sk-lf-", _TOKEN, 16, False),
     ("openai-key", "sk-", _ALNUM, 20, True),
@@ -41,6 +42,10 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("google-refresh", "1//0", _TOKEN, 20, True),
     ("aws-key-id", "AKIA", _UPPER, 16, True),
     ("aws-key-id", "ASIA", _UPPER, 16, True),
+    ("aws-bedrock-key", "ABSK", _B64, 100, True),
+    ("aws-bedrock-key", "bedrock-api-key-", _B64, 40, False),
+    ("alibaba-key-id", "LTAI", _ALNUM, 20, True),
+    ("yandex-key", "AQVN", _TOKEN, 35, True),
     ("ai-memory-token", "aimem_", _TOKEN, 40, True),
     ("github-token", "ghp_", _ALNUM, 20, False),
     ("github-token", "gho_", _ALNUM, 20, False),
@@ -55,6 +60,11 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("gitlab-token", "glcbt-", _TOKEN, 16, True),
     ("gitlab-token", "glsoat-", _TOKEN, 16, True),
     ("gitlab-token", "glft-", _TOKEN, 16, True),
+    ("gitlab-token", "glimt-", _TOKEN, 20, True),
+    ("gitlab-token", "gloas-", _HEX, 60, True),
+    ("gitlab-token", "glagent-", _TOKEN, 40, True),
+    ("gitlab-token", "glffct-", _TOKEN, 16, True),
+    ("gitlab-token", "GR1348941", _TOKEN, 20, True),
     ("slack-token", "xox", _DOTTED, 16, True),
     ("slack-token", "xapp-", _TOKEN, 16, False),
     ("slack-webhook", "hooks.slack.com/", _TOKEN + "/", 24, False),
@@ -67,7 +77,10 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("webhook-secret", "whsec_", _B64, 16, False),
     ("npm-token", "npm_", _ALNUM, 30, True),
     ("pypi-token", "pypi-AgE", _TOKEN, 32, False),
+    ("nuget-key", "oy2", _LOWER + _DIGITS, 43, True),
+    ("clojars-token", "CLOJARS_", _HEX, 60, True),
     ("huggingface-token", "hf_", _ALNUM, 30, True),
+    ("huggingface-token", "api_org_", _ALNUM, 30, True),
     ("telegram-token", ":AA", _TOKEN, 33, False),
     ("sendgrid-key", "SG.", _DOTTED, 40, True),
     ("twilio-key", "SK", _HEX, 32, True),
@@ -80,6 +93,7 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("shopify-token", "shppa_", _ALNUM, 24, False),
     ("shopify-token", "shpss_", _ALNUM, 24, False),
     ("linear-key", "lin_api_", _ALNUM, 24, False),
+    ("linear-key", "lin_oauth_", _ALNUM, 24, False),
     ("notion-token", "secret_", _ALNUM, 40, True),
     ("notion-token", "ntn_", _ALNUM, 40, True),
     ("databricks-token", "dapi", _HEX + "-", 32, True),
@@ -87,6 +101,8 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("vault-token", "hvb.", _TOKEN, 20, True),
     ("doppler-token", "dp.pt.", _ALNUM, 30, False),
     ("doppler-token", "dp.st.", _DOTTED, 30, False),
+    ("dynatrace-token", "dt0c01.", _DOTTED, 80, False),
+    ("dropbox-token", "sl.", _TOKEN + "=", 120, True),
     ("groq-key", "gsk_", _ALNUM, 30, True),
     ("xai-key", "xai-", _ALNUM, 30, True),
     ("perplexity-key", "pplx-", _ALNUM, 30, True),
@@ -96,23 +112,64 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("nvidia-key", "nvapi-", _TOKEN, 40, True),
     ("fly-token", "FlyV1 ", _B64 + ",", 20, False),
     ("fly-token", "fm2_", _B64, 40, True),
+    ("fly-token", "fo1_", _TOKEN, 40, True),
+    ("frameio-token", "fio-u-", _TOKEN, 60, True),
+    ("flutterwave-key", "FLWSECK", _HEX + "TES_-X", 32, True),
+    ("harness-token", "sat.", _DOTTED, 60, True),
+    ("heroku-key", "HRKU-", _TOKEN, 50, True),
+    ("infracost-key", "ico-", _ALNUM, 32, True),
+    ("intra42-secret", "s-s4t2", _HEX + "u-", 60, True),
     ("atlassian-token", "ATATT3x", _TOKEN + "=", 40, False),
     ("atlassian-token", "ATCTT3x", _TOKEN + "=", 40, False),
+    ("bitbucket-password", "ATBB", _ALNUM, 28, True),
     ("age-key", "AGE-SECRET-KEY-1", _UPPER, 30, False),
     ("meta-token", "EAA", _ALNUM, 60, True),
     ("square-token", "EAAA", _TOKEN, 56, True),
     ("square-token", "sq0csp-", _TOKEN, 30, False),
-    ("airtable-token", "pat", _DOTTED, 70, True),
+    ("square-token", "sq0atp-", _TOKEN, 22, False),
+    ("airtable-token", "pat", _DOTTED, 68, True),  # Harness begins its personal tokens so too
     ("supabase-token", "sbp_", _HEX, 32, True),
     ("supabase-key", "sb_secret_", _TOKEN, 20, True),
-    ("planetscale-token", "pscale_tkn_", _DOTTED, 20, False),
+    ("neon-key", "napi_", _ALNUM, 40, True),
+    ("netlify-token", "nfp_", _ALNUM, 36, True),
+    ("pinecone-key", "pcsk_", _ALNUM + "_", 60, True),
+    ("planetscale-token", "pscale_", _DOTTED, 30, False),
     ("grafana-token", "glsa_", _TOKEN, 30, True),
     ("grafana-token", "glc_eyJ", _B64, 30, True),
     ("newrelic-key", "NRAK-", _ALNUM, 20, True),
+    ("newrelic-key", "NRII-", _TOKEN, 30, True),
+    ("octopus-key", "API-", _UPPER, 26, True),
+    ("openshift-token", "sha256~", _TOKEN, 43, True),
+    ("posthog-key", "phx_", _ALNUM, 40, True),
+    ("prefect-key", "pnu_", _ALNUM, 36, True),
+    ("readme-key", "rdme_", _ALNUM, 60, True),
+    ("render-key", "rnd_", _ALNUM, 28, True),
+    ("scalingo-token", "tk-us-", _TOKEN, 40, True),
+    ("settlemint-token", "sm_aat_", _ALNUM, 16, True),
+    ("settlemint-token", "sm_pat_", _ALNUM, 16, True),
+    ("settlemint-token", "sm_sat_", _ALNUM, 16, True),
+    ("shippo-token", "shippo_live_", _HEX, 40, True),
+    ("shippo-token", "shippo_test_", _HEX, 40, True),
+    ("sonar-token", "squ_", _HEX, 40, True),
+    ("sonar-token", "sqp_", _HEX, 40, True),
+    ("sonar-token", "sqa_", _HEX, 40, True),
+    ("sourcegraph-token", "sgp_", _ALNUM + "_", 40, True),
+    ("tailscale-key", "tskey-", _TOKEN, 30, True),
+    ("voyage-key", "pa-", _TOKEN, 43, True),
+    ("adobe-secret", "p8e-", _LOWER + _DIGITS, 32, True),
+    ("buildkite-token", "bkua_", _HEX, 40, True),
+    ("circleci-token", "CCIPAT_", _ALNUM + "_", 60, True),
+    ("clickhouse-key", "4b1d", _ALNUM, 38, True),
+    ("cloudflare-key", "v1.0-", _HEX + "-", 170, True),
+    ("duffel-token", "duffel_live_", _TOKEN + "=", 40, False),
+    ("duffel-token", "duffel_test_", _TOKEN + "=", 40, False),
+    ("jina-key", "jina_", _ALNUM, 50, True),
+    ("onepassword-key", "A3-", _UPPER + "-", 32, True),
     ("postman-key", "PMAK-", _TOKEN, 40, True),
     ("pulumi-token", "pul-", _HEX, 32, True),
     ("rubygems-key", "rubygems_", _HEX, 32, True),
     ("dockerhub-token", "dckr_pat_", _TOKEN, 20, False),
+    ("dockerhub-token", "dckr_oat_", _TOKEN, 20, False),
     ("terraform-token", ".atlasv1.", _B64, 40, False),
     ("sentry-token", "sntrys_", _B64, 30, True),
     ("sentry-token", "sntryu_", _HEX, 32, True),
@@ -120,27 +177,65 @@ MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
     ("brevo-key", "xkeysib-", _TOKEN, 40, True),
     ("resend-key", "re_", _TOKEN, 30, True),
     ("artifactory-key", "AKCp", _ALNUM, 60, True),
+    ("artifactory-key", "cmVmd", _ALNUM, 59, True),
     ("easypost-key", "EZAK", _ALNUM, 40, True),
+    ("easypost-key", "EZTK", _ALNUM, 40, True),
     ("typeform-token", "tfp_", _TOKEN, 40, True),
     ("contentful-token", "CFPAT-", _TOKEN, 30, True),
     ("launchdarkly-key", "sdk-", _HEX + "-", 36, True),
     ("onepassword-token", "ops_eyJ", _TOKEN, 60, True),
-    ("azure-ad-secret", "8Q~", _DOTTED + "~", 31, False),
+    ("azure-ad-secret", "Q~", _DOTTED + "~", 31, False),
+)
+
+# label, literal that stands behind the secret, alphabet and length of what stands before it
+TAILS: tuple[tuple[str, str, str, int], ...] = (
+    ("maxmind-key", "_mmk", _ALNUM + "_", 36),
+    ("mailchimp-key", "-us", _HEX, 32),
 )
 
 # marks that nothing else begins with: what follows need not look random, it only must not be words or filling
 _PLAIN_MARKS = frozenset(("AIza", "AKIA", "ASIA", "npm_", "hf_", "xox", "gldt-", "glrt-", "gsk_", "r8_"))
 _FILLING = "xX*.•_-0"
+_EXACT = {"API-": 26, "oy2": 43, "4b1d": 38, "pa-": 43}  # marks of few letters, whose tails have a known length
 
 # kinds of names, weakest first: what a value must look like to be taken for a secret depends on them
 _NOT, _GENERIC, _WEAK, _STRONG, _PASSWORD, _AUTH, _COOKIE = range(7)
 _WORDS = ("pass", "pwd", "secret", "token", "key", "cred", "auth", "cookie", "sess", "signature")
-_RARE_WORDS = ("mnemonic", "phrase", "sig=", ".sid", "_pat", "jwt")
+_RARE_WORDS = ("mnemonic", "phrase", "sig=", ".sid", "_pat", "jwt", "psk", "_pw", "dockerconfigjson")
 _PASSWORDS = ("password", "passwd", "passphrase", "passwort", "passcode", "pwd", "mnemonic")
+# what a text must hold, in lower case, for a pattern of `redact.PATTERNS` to be tried
+HINTS: tuple[tuple[str, ...], ...] = (
+    ("curl", " -u"),
+    ("curl", "--user"),
+    ("curl", "--proxy-user"),
+    ("curl", " -b"),
+    ("curl", "--cookie"),
+    ("password>", "</"),
+    ("secret>", "</"),
+    ("token>", "</"),
+    ("key>", "</"),
+    ("mysql", " -p"),
+    ("mariadb", " -p"),
+    ("sshpass", " -p"),
+    (" login ", " -p"),
+    ("redis-cli", " -a"),
+    ("smbclient", " -u"),
+    ("htpasswd", " -"),
+    ("echo ", "--password-stdin"),
+    ("secret set ", "--body"),
+    ("requirepass ",),
+    ("machine ", "login", "password"),
+    ("identified ", "by "),
+    ("password '",),
+    ("securestring ",),
+    (":5432:",),
+    ("kty", ":"),
+)
 _KEY_HEADS = frozenset(
     "api secret access private account auth encryption encrypt signing master service shared client app "
     "application consumer hmac storage subscription admin developer license anon role".split()
 )
+_SPOKEN_HEADS = frozenset("api secret access private account encryption auth seed recovery".split())
 _KEYS = (
     "apikey",
     "secretkey",
@@ -156,8 +251,10 @@ _BENIGN_HEADS = frozenset(
     "partition idempotency continuation pad eos bos unk sep mask cls stop special start end first second "
     "last one two single multi peek lookahead input output prompt completion per map dict hash object "
     "group order unique composite row column col range lookup translation i18n react route registry s3 "
-    "cursor bypass forgot reset change no ignore invalid missing expired bad wrong unexpected non".split()
+    "cursor bypass forgot reset change no ignore invalid missing expired bad wrong unexpected non "
+    "publishable".split()
 )
+_NO_PASSWORDS = frozenset("forgot forgotten show hide invalid missing wrong bad weak toggle".split())
 _BENIGN_TAILS = frozenset(
     "count counts type types name names field fields length len limit limits budget url uri path file "
     "files id ids index idx ref refs policy rule rules hint label error errors message min max size "
@@ -186,7 +283,8 @@ _PLACEHOLDERS = frozenset(
     "stdin env input output secretstr varchar char uuid hash date array list map dict mutable immutable "
     "instead must should may can will has have here this that it user admin_password db_password "
     "my_password my_token my_secret my-token my-secret your_password mytoken mysecret mypassword &str "
-    "&[u8] i32 u32 i64 u64 usize f64 std::string json yaml bcrypt argon2 scrypt sha256 plaintext".split()
+    "&[u8] i32 u32 i64 u64 usize f64 std::string json yaml bcrypt argon2 scrypt sha256 plaintext "
+    "passwort kennwort contraseña contrasena senha parola wachtwoord пароль 密码 密碼 パスワード 비밀번호".split()
 )
 _PLACEHOLDER_STARTS = (
     *("your", "insert", "enter", "replace", "example", "placeholder", "changeme", "dummy", "fake", "sample"),
@@ -205,6 +303,7 @@ _PLACEHOLDER_STARTS = (
         "redacted",
     ),
 )
+_FOREIGN_STARTS = ("passwort ", "kennwort ", "mot de passe", "contraseña ", "senha ", "wachtwoord ")
 _CODE_STARTS = (
     *(
         "process.env",
@@ -238,6 +337,11 @@ _CODE_STARTS = (
         "!vault",
         "!secret",
         "!ref",
+        "!sub",
+        "!getatt",
+        "!importvalue",
+        "pk_live_",
+        "pk_test_",
         "id=",
         "type=",
         "deno.env",
@@ -262,16 +366,21 @@ def may_hold_secret(text: str) -> bool:
         or "private\\u003e" in low
         or ("PRIVATE KEY" in text and "BEGIN" in text)
         or "Private-Lines:" in text
-        or ("curl" in low and any(flag in low for flag in (" -u", "--user", "--proxy-user", " -b", "--cookie")))
-        or "password>" in low
+        or any(hinted(low, hint) for hint in HINTS)
         or _any_jwt(text)
         or _any_discord(text)
         or next(userinfo(text), None) is not None
         or "FlyV1 " in text
         or next(marked(_long_words(text)), None) is not None
+        or next(tailed(text), None) is not None
         or next(bearers(text, low), None) is not None
         or next(assigned(text, low), None) is not None
     )
+
+
+def hinted(low: str, hint: "tuple[str, ...]") -> bool:
+    """Whether all parts of a hint are in a text in lower case."""
+    return hint[0] in low and (len(hint) == 1 or all(part in low for part in hint[1:]))
 
 
 def _long_words(text: str) -> str:
@@ -288,6 +397,8 @@ def lowered(text: str) -> str:
 
 def marked(text: str) -> "Iterator[Span]":
     """Tokens that announce themselves by a fixed prefix (`MARKS`)."""
+    if len(text) < 18:  # no mark with its tail is shorter
+        return
     for label, literal, alphabet, least, edge in [mark for mark in MARKS if mark[1] in text]:
         at = text.find(literal)
         while at >= 0:
@@ -297,16 +408,34 @@ def marked(text: str) -> "Iterator[Span]":
                 end = run_end(text, tail, alphabet)
                 if end - tail >= least and _made(text[tail:end], literal, edge):
                     start = at
-                    if literal == ":AA" or literal == "8Q~" or literal[0] == ".":
-                        start = run_start(text, at, _DIGITS if literal[0] == ":" else _TOKEN)
-                    if literal[0] != ":" or 7 <= at - start <= 12:
+                    if literal == ":AA" or literal == "Q~" or literal[0] == ".":
+                        start = run_start(text, at, _DIGITS if literal[0] == ":" else _DOTTED)
+                    if (literal[0] != ":" or 7 <= at - start <= 12) and (literal != "Q~" or text[at - 1] in _DIGITS):
                         yield start, end, label
+            at = text.find(literal, end)
+
+
+def tailed(text: str) -> "Iterator[Span]":
+    """Tokens that announce themselves by what stands at their end (`TAILS`)."""
+    for label, literal, alphabet, length in TAILS:
+        at = text.find(literal)
+        while at >= 0:
+            start = at - length
+            end = run_end(text, at + len(literal), _DIGITS)
+            if start >= 0 and not text[start:at].strip(alphabet) and _at_edge(text, start):
+                yield start, end, label
             at = text.find(literal, end)
 
 
 def _made(tail: str, literal: str, edge: bool) -> bool:
     """Whether a machine made what follows a mark. Made-up keys (`ghp_aaaa…`) are as good as real ones here."""
-    if _random(tail):
+    if not tail.strip(_HEX) and literal in ("4b1d", "ico-"):  # a sum, or an icon with one in its name
+        return False
+    if len(tail) != _EXACT.get(literal, len(tail)):
+        return False
+    if literal == "hf_" and tail.isalpha() and len(set(tail)) > 5:
+        return _mixed(tail)
+    if _random(tail) and not (edge and _wordy(tail)):
         return True
     sure = literal in _PLAIN_MARKS or (not edge and literal[-1] in "-_")
     longest = max(tail.replace("-", "_").replace(".", "_").split("_"), key=len)
@@ -341,7 +470,7 @@ def userinfo(text: str) -> "Iterator[Span]":
 
 def _userinfo_span(part: str) -> "tuple[int, int] | None":
     authority = part[: _stop(part, 0, "/?#", len(part))]
-    if "[REDACTED" in authority:
+    if "[REDACTED" in authority or authority[:1] == "[":  # an IPv6 address
         return None
     user, colon, rest = authority.partition(":")
     if "@" in authority:
@@ -353,6 +482,8 @@ def _userinfo_span(part: str) -> "tuple[int, int] | None":
     secret_from = len(user) + 1 if colon and len(user) < at else 0
     secret = part[secret_from:at]
     if secret_from:
+        if len(user) >= 20 and _random(user) and _plain_token(user):  # `token:x-oauth-basic@`
+            return 0, at
         return None if _placeholder(secret) else (secret_from, at)
     return (0, at) if len(secret) >= 20 and _random(secret) and _plain_token(secret) else None
 
@@ -367,15 +498,19 @@ def assigned(text: str, low: str) -> "Iterator[Span]":
         at = low.find(word)
         while at >= 0:
             end = at + len(word) - (word[-1] == "=")
+            stop = end
+            where = None
             if not _is_prose(text, at, end):
                 stop = _name_end(text, end)
-                where = _separator(text, at, stop)
-                span = _assigned_value(text, at, stop, where) if where else None
-                if span is not None:
-                    yield span
-                    end = max(end, span[1])
-                elif where is None:
-                    end = max(end, stop)
+                where = None if text.startswith("=(", stop) else _separator(text, at, stop)
+            if where is not None:
+                span = _assigned_value(text, at, stop, where)
+            else:
+                span = _told_value(text, at, stop)
+                end = max(end, stop)
+            if span is not None:
+                yield span
+                end = max(end, span[1])
             at = low.find(word, end)
 
 
@@ -386,7 +521,72 @@ def _is_prose(text: str, at: int, end: int) -> bool:
         return text[end + 1 : end + 2].isalnum() and text.rfind("--", max(0, at - _NAME_MAX), at) < 0
     if after == "s" and text[end - 1] not in "dDsS":  # plural (but not creds): no name of one secret
         return not (text[end + 1 : end + 2].isalnum() or text[end + 1 : end + 2] in ("_", "-"))
-    return not after or after in ".()<>;!?+*/&|{}#%$~^"
+    return not after or after in ".)<>;!?+*/&|{}#%$~^"
+
+
+def _told_value(text: str, at: int, stop: int) -> "Span | None":
+    """The value in `password is X`, `aws_secret_access_key X`, `setPassword("X")` or `auth=("a", "X")`."""
+    after = text[stop : stop + 1]
+    if after == " ":
+        return _spoken_value(text, at, stop)
+    if after == "(" or text[stop : stop + 2] == "=(":
+        return _called_value(text, at, stop + (after == "="))
+    return None
+
+
+def _spoken_value(text: str, at: int, stop: int) -> "Span | None":
+    begin = stop + 1
+    for verb in ("is ", "was "):
+        if text.startswith(verb, begin):
+            begin += len(verb)
+    begin += _run(text[begin : begin + 64], "\\")
+    begin += text[begin : begin + 1] in ("'", '"', "`")
+    end = _stop(text, begin, " \t\"'`\\\r\n<>()[]{},;|", 512)
+    while end > begin and text[end - 1] in ".:!?":
+        end -= 1
+    value = text[begin:end]
+    if len(value) < 8 or not any(char in _DIGITS for char in value) or _placeholder(value):
+        return None
+    name = text[_name_start(text, at) : stop]
+    kind = name_kind(name)
+    if kind == _PASSWORD:
+        capital = value != value.lower() and value != value.upper()
+        strange = any(char in "!@#$%^&*+~?=" for char in value)
+        found = (capital or strange) and "/" not in value and "://" not in value and not _wordy(value)
+    else:
+        found = kind in (_WEAK, _STRONG) and (_high_entropy(value) or (name == "_authToken" and _uuid(value)))
+    return (begin, end, _label(name)) if found else None
+
+
+def _called_value(text: str, at: int, here: int) -> "Span | None":
+    name = text[_name_start(text, at) : here].rstrip("=")
+    words = _split(name)
+    begin, end = _quoted(text, here + 1)
+    if words[-1:] == ["auth"]:  # a user and a password
+        here = end + _run(text[end : end + 64], "\\") + 1
+        here += _run(text[here : here + 16], " ")
+        if begin < 0 or text[here : here + 1] != ",":
+            return None
+        here += 1 + _run(text[here + 1 : here + 16], " ")
+        begin, end = _quoted(text, here + 5 * text.startswith("Some(", here))
+        return (begin, end, "password") if end > begin and _secret_text(_PASSWORD, text[begin:end], "=") else None
+    kind = name_kind(name)
+    if end <= begin or kind not in (_WEAK, _STRONG, _PASSWORD):
+        return None
+    value = text[begin:end]
+    given = words[0] in ("set", "with", "add", "use") or (kind == _PASSWORD and len(words) == 1)
+    found = _secret_text(kind, value, "=") if given else _high_entropy(value)
+    return (begin, end, _label(name)) if found else None
+
+
+def _quoted(text: str, here: int) -> "tuple[int, int]":
+    """Where the text in quotes that starts here begins and ends, (-1, -1) when none does."""
+    slashes = _run(text[here : here + 64], "\\")
+    quote = text[here + slashes : here + slashes + 1]
+    if quote not in ('"', "'", "`"):
+        return -1, -1
+    begin = here + slashes + 1
+    return begin, _closing(text, begin, quote, slashes)
 
 
 def _name_end(text: str, at: int) -> int:
@@ -437,6 +637,11 @@ def _separator(text: str, at: int, stop: int) -> "tuple[int, str, bool] | None":
         here += 1
     elif here > stop and text[stop] == " " and text.startswith("--", _name_start(text, at)):
         return here, " ", True
+    elif quoted and char in "vV":  # <add key="…" value="…" />
+        pair = _pair_value(text, here)
+        return (pair, "v", True) if pair else None
+    elif quoted and char == ">":  # <string name="…">…</string>
+        return here + 1, ">", False
     elif char in "\r\nnr" and (char in "\r\n" or text[here - 1] == "\\"):
         pair = _pair_value(text, stop)
         return (pair, "v", True) if pair else None
@@ -477,8 +682,13 @@ def _assigned_value(text: str, at: int, stop: int, where: "tuple[int, str, bool]
     start = _name_start(text, at)
     name = text[start:stop]
     kind = name_kind(name)
+    if kind == _NOT and sep in (":", "="):  # `API key: …`
+        head = text[run_start(text, start - 1, _LOWER + _UPPER) : start - 1] if text[start - 1 : start] == " " else ""
+        kind = name_kind(f"{head}_{name}") if head.lower() in _SPOKEN_HEADS else _NOT
     if kind == _NOT or text.endswith("[REDACTED:", 0, start):  # the label of what was redacted before
         return None
+    if sep == ":" and spaced:
+        begin = _past_type(text, begin)
     opening = begin
     while opening - begin < 2 and text[opening : opening + 1] in (
         "f",
@@ -500,6 +710,19 @@ def _assigned_value(text: str, at: int, stop: int, where: "tuple[int, str, bool]
     if sep == ",":
         return None
     return _bare_value(text, kind, name, sep, spaced, start, begin)
+
+
+def _past_type(text: str, begin: int) -> int:
+    """The value in `name: &str = "…"`, or in a YAML block (`name: |⏎  …`); else `begin`."""
+    if text[begin : begin + 1] in ("|", ">"):
+        here = begin + 1 + (text[begin + 1 : begin + 2] in ("-", "+"))
+        line = 1 if text[here : here + 1] == "\n" else _run(text[here : here + 64], "\\") + 1
+        if line > 1 and text[here + line - 1 : here + line] != "n":
+            return begin
+        blank = _skip_blank(text, here + line)
+        return blank if blank > here + line else begin
+    kind, equals, _ = text[begin : begin + 48].partition(" = ")
+    return begin + len(kind) + 3 if equals and not kind.strip(_ALNUM + "_&.:<>[]| ?*'") else begin
 
 
 def _quoted_value(text: str, kind: int, name: str, sep: str, stop: int, opening: int, slashes: int) -> "Span | None":
@@ -553,13 +776,27 @@ def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: 
     value = text[begin:end]
     following = text[end : end + 1]
     sure = env or query or sep == " " or (sep == "v" and kind == _PASSWORD)
+    if sep == ">":
+        return (begin, end, _label(name)) if following == "<" and _high_entropy(value) else None
+    if following == "(" and not env:  # `token = Some("…")`
+        begin, end = _quoted(text, end + 1)
+        return (begin, end, _label(name)) if end > begin and _high_entropy(text[begin:end]) else None
+    if sep == ":" and before == ":" and not spaced:  # arn:aws:…:secret:prod/db
+        return None
     if not value or (following in ("(", "[", "<", "{") and not (env and value[-1] != "$")):
+        return None
+    if name.endswith("hrase") and kind == _PASSWORD:  # a seed of twelve words and more
+        line = _stop(text, begin, "\"'`\\\r\n.,;", 512)
+        if text[begin:line].count(" ") >= 10:
+            return begin, line, _label(name)
+    if value.lower() == name.lower():
         return None
     if name.upper() in ("PWD", "OLDPWD") and value[0] in "/~":
         return None
     if not sure and _looks_like_code(kind, value, name):
         return None
     found = _secret_text(kind, value, sep if sure else "bare")
+    found = found or (query and _git_like(value) and name.lower().endswith("signature"))
     if found or (kind == _PASSWORD and _yaml_word(text, value, sep, spaced, start, end)):
         return begin, _bare_end(text, end, env), _label(name)
     return None
@@ -608,7 +845,7 @@ def name_kind(name: str) -> int:
         tails = words[index + 1 :]
         if any(tail in _BENIGN_TAILS for tail in tails):
             return _NOT
-        if index and kind <= _STRONG and words[index - 1] in _BENIGN_HEADS:
+        if index and words[index - 1] in (_BENIGN_HEADS if kind <= _STRONG else _NO_PASSWORDS):
             return _NOT
         known = all(tail in _NEUTRAL_TAILS or tail.isdigit() for tail in tails)
         return kind if known else _GENERIC
@@ -626,8 +863,12 @@ def _core(words: "list[str]", index: int) -> int:
         return _PASSWORD if head in ("seed", "recovery", "pass", "secret") else _NOT
     if word.endswith("secret"):
         return _STRONG
-    if word.endswith("token"):
+    if word.endswith("token") and word != "jsonwebtoken":
         return _STRONG if head or word != "token" else _WEAK
+    if word == "psk" or (word == "pw" and head):
+        return _PASSWORD
+    if word == "dockerconfigjson":
+        return _STRONG
     if word == "key":
         return _STRONG if head in _KEY_HEADS else _GENERIC if head else _NOT
     if word.endswith(_KEYS):
@@ -677,7 +918,7 @@ def _secret_text(kind: int, value: str, sep: str) -> bool:
     value = value.strip()
     if len(value) < 4 or _placeholder(value):
         return False
-    digit = any(char in _DIGITS for char in value)
+    digit = any(char in _DIGITS for char in value) or _mixed(value)
     sure = sep not in ("bare", ",")
     if sep == "," or kind == _GENERIC:
         return _high_entropy(value) and (sep != "," or kind > _GENERIC)
@@ -694,7 +935,10 @@ def _secret_text(kind: int, value: str, sep: str) -> bool:
 
 
 def _high_entropy(value: str) -> bool:
-    if len(value) < 16 or " " in value or value[0] in "/.~" or "://" in value or value.count("/") > 4:
+    if len(value) < 16 or " " in value or value[0] in ".~" or "://" in value:
+        return False
+    slashes = value.count("/")  # base64 has one every 64 characters, a path has more
+    if (slashes > 4 or value[0] == "/") and len(value) < 16 * slashes:
         return False
     if not _random(value) or _uuid(value):
         return False
@@ -702,11 +946,30 @@ def _high_entropy(value: str) -> bool:
     if dot and len(suffix) <= 5 and stem:
         return False
     parts = value.replace("_", "-").replace("/", "-").replace(".", "-").replace(":", "-").split("-")
-    return not all(part.isalpha() or part.isdigit() or len(part) < 5 for part in parts) and not _git_like(value)
+    names = all((part.isalpha() and not _mixed(part)) or part.isdigit() or len(part) < 5 for part in parts)
+    return not names and not _git_like(value)
+
+
+def _mixed(value: str) -> bool:
+    """Capitals all over the place, and no words: made by a machine though there is no digit."""
+    if len(value) < 12 or value == value.lower() or not value.isalpha():
+        return False
+    rises = sum(one.islower() and two.isupper() for one, two in zip(value, value[1:]))  # noqa: B905,RUF007
+    if rises < 2 or 4 * sum(char.isupper() for char in value) < len(value):
+        return False
+    low = value.lower()
+    for vowel in "eiou":
+        low = low.replace(vowel, "a")
+    return len(max(low.split("a"), key=len)) >= 4
 
 
 def _git_like(value: str) -> bool:
     return len(value) in (40, 64) and not value.strip(_HEX)
+
+
+def fits(value: str, strict: bool = False) -> bool:
+    """Whether a value found by its place can be a secret: no placeholder; when `strict`, it looks made by a machine."""
+    return _secret_text(_STRONG, value, "bare") if strict else len(value) > 2 and not _placeholder(value)
 
 
 def _uuid(value: str) -> bool:
@@ -723,10 +986,10 @@ def _random(value: str) -> bool:
 
 
 def _placeholder(value: str) -> bool:
-    low = value.strip(" \t").rstrip(",;.?!").lower()
-    if low in _PLACEHOLDERS or not low.strip("x*•.-_#?0 …"):
+    low = value.strip(" \t").rstrip(",;.?!>").lower()
+    if low in _PLACEHOLDERS or not low.strip("x*•.-_#?0 …") or 3 * low.count("x") > 2 * len(low):
         return True
-    if low.startswith(_CODE_STARTS) or _masked(low):
+    if low.startswith(_CODE_STARTS) or _masked(low) or low.startswith(_FOREIGN_STARTS):
         return True
     if low[0] == "$":
         return low[1:2] in ("{", "(") or not low.strip("$" + _LOWER + "_.:->")
@@ -734,7 +997,9 @@ def _placeholder(value: str) -> bool:
         return True
     if low[0] in "/~." and "/" in low:
         return not any(len(part) >= 16 and _random(part) for part in low.split("/"))
-    return low.startswith(_PLACEHOLDER_STARTS) and not any(char in _DIGITS for char in low)
+    if any(char in _DIGITS for char in low):
+        return False
+    return low.startswith(_PLACEHOLDER_STARTS) or "your" in low.replace("-", "_").split("_")
 
 
 def _masked(low: str) -> bool:
@@ -753,7 +1018,7 @@ def _looks_like_code(kind: int, value: str, name: str) -> bool:
         part[:1].isalpha() and part.replace("_", "").isalnum() and len(part) < 24 for part in parts
     ):
         return True
-    return kind != _PASSWORD and stem.replace("_", "").isalpha()
+    return kind != _PASSWORD and stem.replace("_", "").isalpha() and not _mixed(value)
 
 
 def _label(name: str) -> str:
@@ -778,11 +1043,19 @@ def _any_discord(text: str) -> bool:
     return False
 
 
+def _wordy(value: str) -> bool:
+    """`pattern_with-many.words_2`: words and numbers, as in names."""
+    parts = value.replace("-", "_").replace(".", "_").replace("/", "_").split("_")
+    return len(parts) > 2 and all(
+        len(part) < 5 or part.isdigit() or (part.isalpha() and (part[1:].islower() or part.isupper())) for part in parts
+    )
+
+
 def _at_edge(text: str, at: int) -> bool:
     """No word character before, or one that belongs to an escape (`\\n`) or a terminal colour (`[32m`)."""
     before = text[at - 1 : at] if at else ""
     if not before or before not in _ALNUM:
-        return True
+        return before != "+" or text[at - 2 : at - 1] not in _ALNUM  # base64
     if before in "nrtbf" and text[at - 2 : at - 1] == "\\":
         return True
     return before == "m" and at > 1 and text[at - 2] in _DIGITS and "[" in text[max(0, at - 8) : at]

@@ -40,6 +40,8 @@ def write(res: Resources, project: Project, draft: Draft, redactor: Redactor, *,
         update={
             "path": redactor.text(draft.path),
             "summary": redactor.text(draft.summary),
+            "agent": redactor.text(draft.agent),
+            "session": redactor.text(draft.session),
             "tags": tuple(redactor.text(tag) for tag in draft.tags),
         }
     )
@@ -90,9 +92,9 @@ def leave(res: Resources, project: Project, draft: HandoffDraft, redactor: Redac
         id=str(uuid.uuid4()),
         project=project.id,
         summary=redactor.text(draft.summary.strip())[:6000],
-        from_agent=draft.from_agent or "user",
-        from_session=draft.from_session,
-        to_agent=draft.to_agent or "any",
+        from_agent=redactor.text(draft.from_agent) or "user",
+        from_session=redactor.text(draft.from_session),
+        to_agent=redactor.text(draft.to_agent) or "any",
         automatic=False,
         created=now,
     ).model_copy(update=lists)

@@ -3,6 +3,8 @@
 import json
 import time
 
+import labelled_harmless
+import labelled_secrets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,9 +12,9 @@ from secret_corpus import LOOKALIKES, PEM_BODY, TOKENS, pem, secrets
 
 from ai_memory_mcp.clipping import clip
 from ai_memory_mcp.errors import ConfigError
-from ai_memory_mcp.redact import Redactor, redact_and_clip
+from ai_memory_mcp.redact import PATTERNS, Redactor, redact_and_clip
 from ai_memory_mcp.secretglance import may_hold_secret as glance
-from ai_memory_mcp.secretscan import may_hold_secret
+from ai_memory_mcp.secretscan import HINTS, may_hold_secret
 
 redactor = Redactor()
 CORPUS = secrets()
@@ -27,6 +29,83 @@ def test_the_corpus_is_large_enough():
     assert len(CORPUS) >= 150
     assert len({what for what, _ in TOKENS}) >= 50
     assert len(set(LOOKALIKES)) >= 120
+
+
+def measure(seed: int, nested: int) -> tuple[list[str], list[str], int]:
+    """Returns what was missed, the harmless texts that changed, and how many secrets there are."""
+    kinds: dict[str, list[bool]] = {}
+    missed, changed = [], []
+    for case in labelled_secrets.cases(seed):
+        text = escaped(case.text, nested)
+        kinds.setdefault(case.format, []).append(not case.found_in(redactor.text(text)))
+        missed += [f"{case.format}: {text}"] * (not kinds[case.format][-1])
+    for what, text in labelled_harmless.texts(seed):
+        text = escaped(text, nested)
+        kept = redactor.text(text) == text
+        kinds.setdefault(f"harmless: {what}", []).append(kept)
+        changed += [f"{what}: {text}"] * (not kept)
+    for name, right in kinds.items():
+        print(f"{sum(right):3} of {len(right):3}  {name}")  # noqa: T201  pytest shows it with -rP
+    total = sum(len(right) for name, right in kinds.items() if not name.startswith("harmless: "))
+    hits = total - len(missed)
+    print(f"recall {hits / total:.4f}, precision {hits / (hits + len(changed)):.4f}")  # noqa: T201
+    return missed, changed, total
+
+
+def escaped(text: str, nested: int) -> str:
+    return escaped(json.dumps(text, ensure_ascii=False)[1:-1], nested - 1) if nested else text
+
+
+def test_the_labelled_texts_are_many_and_of_many_formats():
+    cases = labelled_secrets.cases(1)
+    assert len({case.text for case in cases}) == len(cases) >= 600
+    assert len({case.format for case in cases}) >= 150
+    assert len({text for _, text in labelled_harmless.texts(1)}) >= 400
+
+
+@pytest.mark.parametrize(("seed", "nested"), [(1, 0), (2, 1), (3, 2)])
+def test_recall_is_99_percent_and_precision_97_on_labelled_texts(seed, nested):
+    missed, changed, total = measure(seed, nested)
+    hits = total - len(missed)
+    assert hits >= 0.99 * total, missed
+    assert hits >= 0.97 * (hits + len(changed)), changed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 30))
+def test_recall_and_precision_hold_for_other_secrets_of_the_same_formats(seed):
+    missed, changed, total = measure(seed, seed % 3)
+    hits = total - len(missed)
+    assert hits >= 0.99 * total, missed
+    assert hits >= 0.97 * (hits + len(changed)), changed
+
+
+def test_labelled_secrets_are_announced_by_the_scan_and_gone_after_one_pass():
+    for case in labelled_secrets.cases(4):
+        whole = json.dumps({"a": [case.text]}, ensure_ascii=False)
+        assert glance(whole), case
+        assert may_hold_secret(whole), case
+        once = redactor.text(case.text)
+        assert redactor.text(once) == once, case
+
+
+def test_the_scan_has_few_harmless_texts_looked_at_closely():
+    texts = [text for _, text in labelled_harmless.texts(4)]
+    assert sum(may_hold_secret(json.dumps({"a": text}, ensure_ascii=False)) for text in texts) <= 0.05 * len(texts)
+
+
+def test_every_pattern_is_tried_by_the_scan():
+    assert {hint for _, hint, _ in PATTERNS} == set(HINTS)
+
+
+def test_no_labelled_secret_survives_at_a_clip_border():
+    size, limit = 300_000, 16_384
+    filler = ("lorem ipsum dolor sit amet\n" * (size // 27 + 1))[:size]
+    for number, case in enumerate(labelled_secrets.cases(5)[::9]):
+        border = (limit // 2, limit // 2 + 16384, size - limit // 2, size - limit // 2 - 16384)[number % 4]
+        at = border - len(case.text) * (1 + number % 3) // 4
+        out = redact_and_clip(filler[:at] + "\n" + case.text + "\n" + filler[at:], limit, redactor)
+        assert not case.found_in(out), case
 
 
 def test_every_secret_of_the_corpus_is_removed():
@@ -240,7 +319,7 @@ def test_the_rest_of_a_token_longer_than_the_margin_is_dropped():
             "<private>",
         ),
         *("-----BEGIN PRIVATE" + " KEY-----", "curl -u ", "key: ", "://a:", "://a@", "bearer ", " ", "\n"),
-        *("--token ", "eyJa.", "AKIA", ".", "sk-"),
+        *("--token ", "eyJa.", "AKIA", ".", "sk-", "password '", "setPassword(", "machine a login b password ", "-us"),
     ],
 )
 def test_hostile_input_takes_linear_time(unit):
