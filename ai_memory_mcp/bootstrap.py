@@ -76,7 +76,19 @@ def pages(repo: Repo, name: str, *, since: str = "", progress: Progress = lambda
     told = repo.commits(since) if since else every
     reading = _Reading(repo, names, every, progress)
     made = [page for page in (*_of_files(reading, name), *_of_history(reading, told, repo.tags())) if page.body.strip()]
+    made = _apart(made)
     return [_with_contents(made[0], made[1:]), *made[1:]]
+
+
+def _apart(pages: Sequence[Made]) -> list[Made]:
+    """Give each page a path of its own: names of files that differ may read alike in a path."""
+    found: dict[str, Made] = {}
+    for page in pages:
+        path, number = page.path, 1
+        while path in found:
+            path, number = f"{page.path[:-3]}-{number + 1}.md", number + 1
+        found[path] = page._replace(path=path)
+    return list(found.values())
 
 
 def _with_contents(overview: Made, others: Sequence[Made]) -> Made:

@@ -16,7 +16,7 @@ from ai_memory_mcp import markdown
 from ai_memory_mcp.prose import clip, code, defuse, inline, without_html
 
 NAMES = 10  # definitions that are named of a module
-NESTED = 12  # instructions below the root
+NESTED = 12  # instructions below the root, and of a folder of rules
 INSTRUCTIONS = (
     *(
         "AGENTS.md",
@@ -101,7 +101,8 @@ def instructions(names: Iterable[str]) -> list[str]:
     known = set(names)
     found = [name for name in INSTRUCTIONS if name in known]
     nested = sorted(name for name in known if posixpath.basename(name) in ("AGENTS.md", "CLAUDE.md") and "/" in name)
-    return [*found, *sorted(name for name in known if name.startswith(_INSTRUCTION_FOLDERS)), *nested[:NESTED]]
+    rules = sorted(name for name in known if name.startswith(_INSTRUCTION_FOLDERS))
+    return [*found, *rules[:NESTED], *nested[:NESTED]]
 
 
 def pillars(names: Iterable[str]) -> list[str]:

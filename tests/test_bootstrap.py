@@ -147,6 +147,15 @@ def test_the_newest_of_a_list_of_changes_is_a_page(memory: LocalMemory, repo: Pa
     assert "the change of 1\n" not in text
 
 
+def test_files_whose_names_read_alike_have_a_page_each(memory: LocalMemory, repo: Path) -> None:
+    files = {"docs/adr/a-b.md": "# One\n\nThe first of two.\n", "docs/adr/a b.md": "# Two\n\nThe second of two.\n"}
+    commit(repo, files, "Add records", 5)
+    run(memory, repo)
+    told = [text for path, text in texts(memory).items() if path.startswith("decisions/records/docs-adr-a-b")]
+
+    assert sorted("first" in text for text in told) == [False, True]
+
+
 # --- again
 
 
