@@ -88,6 +88,14 @@ def ignored(settings: Settings, place: tuple[str, str, str], spec: Settings, kin
     return ""
 
 
+def ignores(settings: Settings, root: str, name: str) -> bool:
+    """Tell whether [capture] ignore_paths names a file, told by its path below `root`; rules that cannot be read do."""
+    patterns = emit.section(settings, "capture").get("ignore_paths", [])
+    if patterns != texts(patterns):
+        return True
+    return bool(patterns) and any(_matches(path, texts(patterns)) for path in _paths(name, root, [root]))
+
+
 def _paths(word: str, cwd: str, bases: list[str]) -> list[str]:
     """Return what a word may be called: relative to each base below which it lies, and as it stands."""
     if sys.platform == "win32":

@@ -1,7 +1,8 @@
 """Import: what was kept elsewhere becomes pages of a project, as much as there is and as often as one likes.
 
 A page made here says in its front matter (`imported`) which file it came from and a digest of what that file said: by
-that the next run knows what has changed, and leaves alone what was made of the page in the meantime.
+that the next run knows what has changed, and leaves alone what was made of the page in the meantime. Where a program
+has made the file (`generated_by`), a page that was edited stays even when the file has changed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ai_memory_mcp.writing import FOLDERS
 AUTHOR = "user"
 CROWD = 5_000  # files in a folder; a commit rewrites the lists of its folders, and that of 50,000 is 3 MB long
 MAX_ID = 200  # characters
+GENERATED = "generated_by"  # the key of front matter of files that a program has made: theirs to replace, ours to edit
 _KINDS = {folder: cast(PageKind, kind) for kind, folder in FOLDERS.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -180,7 +182,7 @@ class _Run:
     def _take(self, source: Source, target: Target) -> None:
         raw = read(source)
         text = self._redactor.text(raw)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        digest = _digest(text)
         if target.digest == digest:
             self._unchanged += 1
             return
@@ -189,8 +191,8 @@ class _Run:
         target, page_id = self._identify(source, target, meta)
         if target.digest is None and (stone := evicting.gone(self._res, self._project, target.path, page_id)):
             raise Unusable(f"its page was taken out of memory on {stone.at:%Y-%m-%d}; write it to have it back")
-        old = None if target.digest is None else pages.load(self._res, self._project, target.path)[0]
-        if target.digest == digest or (old and target.digest == "" and not _goes_before(meta, old)):
+        old, before = (None, "") if target.digest is None else pages.load(self._res, self._project, target.path)
+        if target.digest == digest or (old and not self._replaces(meta, target, old, before, digest)):
             self._unchanged += 1
             return
         head = text
@@ -198,13 +200,26 @@ class _Run:
             head, body = "", text.removeprefix("\ufeff")  # front matter that nothing can read is text
         body = self._links.in_body(body, source.name, target.path)
         page = self._page(source, target.path, meta, text, old).model_copy(update={"id": page_id, "body": body})
-        mark = {MARK: {"from": origin(source, self._redactor), "digest": digest}}
-        made = markdown.set_keys(markdown.text_from(page, head), mark)
+        made = markdown.text_from(page, head)
+        mark = {"from": origin(source, self._redactor), "digest": digest}
+        if GENERATED in meta:
+            mark["made"] = _digest(made)
+        made = markdown.set_keys(made, {MARK: mark})
         self._staged.put(target.path, made.encode("utf-8", "replace"))
         self._ids.add(page_id)
         self._kinds[page.kind] += 1
         self._redacted += text != raw
         (self._added if old is None else self._updated)[source.name] = target.path
+
+    def _replaces(self, meta: Meta, target: Target, old: Page, before: str, digest: str) -> bool:
+        """Tell whether a file is to replace its page. Raises Unusable for a page that is kept from a program."""
+        if GENERATED in meta:
+            mark = markdown.parse(before)[0].get(MARK)
+            made = markdown.set_keys(before, {MARK: None})
+            if not isinstance(mark, dict) or mark.get("made") != _digest(made):
+                raise Unusable("its page was edited since, and stays as it is")
+            return mark.get("digest") != digest
+        return target.digest != "" or _goes_before(meta, old)
 
     def _identify(self, source: Source, target: Target, meta: Meta) -> tuple[Target, str]:
         """Find the page of a file, wherever it is by now, and its id: the file's own, unless another page has that."""
@@ -243,6 +258,10 @@ class _Run:
                 "superseded_by": outdated.superseded_by if outdated else self._links.path(page.superseded_by),
             }
         )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _told(meta: Meta, key: str) -> str:

@@ -253,7 +253,7 @@ def import_sessions(
     Raises InputError for an agent whose transcripts cannot be read, and for a `since` that is no date.
     """
     specs = _readable(agents)
-    begin = _date(since) if since else None
+    begin = day(since) if since else None
     if not dry_run:
         memory.ingest()  # what hooks have told comes first: it counts for more
     run = _Run(memory, scope, everywhere=everywhere, now=now)
@@ -355,7 +355,8 @@ def _counted(source: PastSource, kept: Sequence[Event], excluded: int, *, known:
     )
 
 
-def _date(text: str) -> datetime:
+def day(text: str) -> datetime:
+    """Read a date, or a time, in UTC where it says no zone. Raises InputError."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:

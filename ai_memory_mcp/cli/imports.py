@@ -1,13 +1,29 @@
-"""Commands that bring in what was kept elsewhere: `import sessions`, `import markdown`."""
+"""Commands that fill a memory with what is there already: `bootstrap`, `import sessions`, `import markdown`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
+
+
+def bootstrap(args: argparse.Namespace) -> int:
+    """Make pages of what the repository here says."""
+    from ai_memory_mcp.bootstrapping import bootstrap_project
+    from ai_memory_mcp.importing_sessions import day
+
+    asked = scope(args)
+    if args.folder:
+        asked = asked.model_copy(update={"cwd": os.path.abspath(args.folder)})
+    since = day(args.since) if args.since else None
+    with render.Bar() as bar, opened() as memory:
+        found = bootstrap_project(memory, asked, since=since, dry_run=args.dry_run, progress=bar.show)
+    render.as_json(found) if args.json else render.imported(found)
+    return 0
 
 
 def markdown(args: argparse.Namespace) -> int:

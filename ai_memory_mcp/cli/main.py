@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_scoped = _scoped(add)
     _wire_commands(add)
     _use_commands(add_scoped)
+    _bootstrap_command(add_scoped)
     _import_commands(commands.add_parser)
     _run_commands(add, add_scoped)
     return parser
@@ -241,6 +242,14 @@ def _handoff_command(add: Add) -> None:
     handoff.add_argument("--to", default="any", help="leave: only for this agent")
     for name in ("next-step", "open-question", "failed-approach", "decision", "file-touched"):
         handoff.add_argument(f"--{name}", action="append", default=[], help="leave: may be repeated")
+
+
+def _bootstrap_command(add: Add) -> None:
+    text = "make a first wiki of what the repository already says; again, what has changed there"
+    command = add("bootstrap", "imports:bootstrap", text)
+    command.add_argument("folder", nargs="?", default="", metavar="DIR", help="the repository (default: the one here)")
+    command.add_argument("--since", default="", metavar="DATE", help="read only the history after this day")
+    command.add_argument("--dry-run", action="store_true", help="only tell what would come")
 
 
 def _import_commands(add_parser: AddParser) -> None:

@@ -1,0 +1,75 @@
+"""Bootstrap, joined: the repository lies on this machine, its memory perhaps on a server, so the pages are made here
+and go in as an import.
+
+Capture rules hold as in the hooks: where capture is off nothing is read, and ignored paths are not there. A folder with
+settings of its own (`.ai-memory.toml`) is left to a bootstrap there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from ai_memory_mcp import bootstrap, hooksettings, making
+from ai_memory_mcp.config import environment, home_folder, user_home
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.memory import Memory, Progress
+from ai_memory_mcp.model import ImportReport, Scope
+from ai_memory_mcp.place import MARKER, find_root
+from ai_memory_mcp.repolog import Repo, opened
+
+
+def bootstrap_project(
+    memory: Memory,
+    scope: Scope,
+    *,
+    since: datetime | None = None,
+    dry_run: bool = False,
+    progress: Progress = lambda *_: None,
+) -> ImportReport:
+    """Make pages of what the repository in the scope's folder says, of its history what came after `since`.
+
+    Raises InputError where there is no project, where capture is off, and when git cannot be asked.
+    """
+    env = environment()
+    home = home_folder(env)
+    root, marker = find_root(scope.cwd, user_home(env))
+    if not root or not os.path.isdir(root):
+        raise InputError(f"{scope.cwd or 'this'} is no project; run this in one, or name its folder")
+    part = os.path.dirname(marker)  # a part of a repository may be a project of its own
+    here = part if part.startswith(root + os.sep) else root
+    excluded = _excluded(os.fspath(home), env, here, marker)
+    repo = opened(Path(here), env, excluded, git=os.path.exists(os.path.join(root, ".git")))
+    resolved = memory.resolve(scope)
+    project = resolved.project
+    name = project.name if project else os.path.basename(here)
+    shared = project.id if project and resolved.by == "remote" else ""
+    files = {page.path: page.text(shared) for page in _pages(repo, name, since, progress)}
+    report = making.bring_in(
+        memory, scope, files, home, of=f"bootstrap {here}", name=name, dry_run=dry_run, progress=progress
+    )
+    return report.model_copy(update={"folder": here})
+
+
+def _pages(repo: Repo, name: str, since: datetime | None, progress: Progress) -> list[bootstrap.Made]:
+    return bootstrap.pages(repo, name, since=since.isoformat() if since else "", progress=progress)
+
+
+def _excluded(home: str, env: dict[str, str], root: str, marker: str) -> Callable[[str], bool]:
+    """Return what tells whether a file below `root` is to be left alone: one that capture rules ignore, or that lies
+    in a folder with settings of its own. Raises InputError where nothing at all is captured."""
+    settings = [hooksettings.user_settings(home, env)]
+    if marker:
+        settings.append(hooksettings.settings_from(home, marker))
+    for one in settings:
+        if reason := hooksettings.refused(one, "session-start"):
+            raise InputError(f"nothing of {root} is read: {reason} there, see [capture] in {marker or 'config.toml'}")
+
+    @cache
+    def apart(folder: str) -> bool:
+        return bool(folder) and (os.path.exists(f"{root}/{folder}/{MARKER}") or apart(folder.rpartition("/")[0]))
+
+    return lambda name: apart(name.rpartition("/")[0]) or any(hooksettings.ignores(one, root, name) for one in settings)
