@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -28,6 +28,7 @@ from ai_memory_mcp.endpoints import HOOK
 from ai_memory_mcp.errors import AiMemoryError, LlmError, ServerError, StorageError
 from ai_memory_mcp.files import holder_file
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.journal import PACKED
 from ai_memory_mcp.llm_meter import Meter
 from ai_memory_mcp.model import Finding
 from ai_memory_mcp.project import identify
@@ -235,7 +236,7 @@ def check_capture(look: Look) -> Iterator[Finding]:
     if not look.res.index.ready():
         return
     with look.res.index.read() as db:
-        stored, unstored = rows.counts(db).observations, rows.unstored_counts(db)
+        stored, unstored = rows.taken_in(db), rows.unstored_counts(db)
     aside = sum(1 for _ in look.res.spool.kept_aside())
     lost = max(0, unstored.get("set_aside", 0) - aside - look.res.spool.pending())
     told = ", ".join(
@@ -286,13 +287,21 @@ def check_index(look: Look) -> Iterator[Finding]:
         known, counts = rows.file_sizes(db), rows.counts(db)
     sizes = journal.sizes()
     behind = [name for name, size in sizes.items() if size > known.get(name, 0)]
-    short = [name for name, size in known.items() if sizes.get(name, 0) < size]
+    here = {name.removesuffix(PACKED) for name in sizes}
+    short = [name for name, size in known.items() if _is_short(name, size, sizes, here)]
     if behind:
         yield _warning(f"the index lacks a part of {len(behind)} journal files, first {behind[0]}", REINDEX)
     if short:
         yield _error(f"{len(short)} journal files are gone or cut short, first {journal.folder / short[0]}", REINDEX)
     if not behind and not short:
         yield _ok(f"the index is whole: {counts.pages} pages, {counts.observations} observations")
+
+
+def _is_short(name: str, size: int, sizes: Mapping[str, int], here: Container[str]) -> bool:
+    """Tell whether a journal file lost something; one that was compressed or unpacked since has its other name."""
+    if name not in sizes:
+        return name.removesuffix(PACKED) not in here
+    return sizes[name] < size
 
 
 def check_locks(look: Look) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ Bringing the index up to date is `local_base`'s, the language model's work `loca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
@@ -18,7 +19,7 @@ from ai_memory_mcp.errors import (
 from ai_memory_mcp.files import file_stamp
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
-from ai_memory_mcp.local_base import utc_now
+from ai_memory_mcp.local_base import WRITE_WAIT, utc_now
 from ai_memory_mcp.local_model import Compiling
 from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import (
@@ -43,6 +44,7 @@ from ai_memory_mcp.model import (
     Scope,
     Session,
     Status,
+    Sweep,
     SyncReport,
     SyncStatus,
     Verdict,
@@ -166,7 +168,7 @@ class LocalMemory(Compiling):
         project = resolved.project
         with self.res.index.read() as db:
             counts = rows.counts(db, project.id if project else "")
-            stored = rows.counts(db).observations
+            stored = rows.taken_in(db)
             unstored = rows.unstored_counts(db)
             troubles = rows.troubles(db)
         waiting = self._handoffs(resolved, every=False)
@@ -362,6 +364,47 @@ class LocalMemory(Compiling):
             if (one.received or one.removed) and not dry_run:
                 self._changed(self._project(one.id))
         return report
+
+    def plan_sweep(self, scope: Scope | None = None) -> Sweep:
+        """What forget-sweep would take out, in this project or workspace, everywhere where none is named."""
+        from ai_memory_mcp import retention
+
+        return retention.plan(self.res, self._swept(scope), now=utc_now())
+
+    def sweep(self, planned: Sweep, scope: Scope | None = None) -> Sweep:
+        """Take out what was planned and is still due. Raises StorageError."""
+        return self._sweep(self._swept(scope), planned)
+
+    def sweep_by_itself(self) -> None:
+        """Sweep where the settings want it and nobody did in the last day; for the worker."""
+        if not self.res.config.retention.automatic:
+            return
+        from ai_memory_mcp import retention
+
+        with suppress(StorageError):  # busy, or the disk refuses: tomorrow is another day
+            if retention.is_due(self.res, utc_now()):
+                self._sweep(self._swept(None), None)
+
+    def _sweep(self, projects: Sequence[Project], planned: Sweep | None) -> Sweep:
+        """Sweep what was planned, or what may go by itself where nobody has planned anything."""
+        from ai_memory_mcp import ingest, retention
+
+        self._took_in = True
+        with ingest.lock(self.res, WRITE_WAIT if planned else 0.0):
+            done = retention.sweep(self.res, projects, planned, now=utc_now())
+        swept = {one.project_id for one in done.items if one.what == "page"}
+        for project in projects:
+            if project.id in swept:
+                self._changed(project)
+        return done
+
+    def _swept(self, scope: Scope | None) -> list[Project]:
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            projects = self._reach(rows.projects(db), resolved, everywhere=scope is None)
+        for project in projects:
+            self._notice(resolved.model_copy(update={"project": project}), always=True)
+        return projects
 
     # --- for servers
 

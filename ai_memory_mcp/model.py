@@ -481,6 +481,27 @@ class LintReport(Value):
     report: str = ""
 
 
+class Swept(Value):
+    """One thing that a sweep takes out, or makes smaller, and why: a page (`ref` is its path), the raw observations of
+    a session (its id), or a session's journal that is compressed. `bytes` is what it takes on the disk."""
+
+    what: Literal["page", "observations", "compress"]
+    project: str
+    project_id: str
+    ref: str
+    title: str
+    why: str
+    bytes: int = 0
+
+
+class Sweep(Value):
+    """What a sweep has taken out, or would (`dry_run`); `journal` is how many bytes of journal there were before."""
+
+    items: tuple[Swept, ...] = ()
+    journal: int = 0
+    dry_run: bool = True
+
+
 class IngestReport(Value):
     """What one ingest run did; `delivered` are events that a client has given to its server."""
 

@@ -29,6 +29,7 @@ from ai_memory_mcp.model import (
     Revision,
     Session,
     Status,
+    Sweep,
     SyncReport,
     SyncStatus,
 )
@@ -273,6 +274,39 @@ def linted(found: LintReport, *, whole: bool) -> None:
     out(f"{found.pages:,} pages in project {safe(found.project)}: {told or 'nothing to remark'}")
     if found.report:
         out(f"the report is in {found.report}")
+
+
+SWEPT = {"page": "pages", "observations": "raw observations of sessions", "compress": "journals to compress"}
+
+
+def to_sweep(found: Sweep) -> None:
+    """Print what a sweep would take out, and why."""
+    for what in SWEPT:
+        some = [one for one in found.items if one.what == what]
+        _list(
+            [
+                f"{what}: {styled(safe(one.ref), 'cyan')} {safe(f'{one.title} ({one.project}: {one.why})')}"
+                for one in some
+            ]
+        )
+    if found.items:
+        out(styled(f"its time is over: {_sums(found)}", "bold"))
+    else:
+        out(f"nothing has had its time; the journal has {found.journal / 1e6:,.1f} MB")
+
+
+def swept(done: Sweep) -> None:
+    """Print how much a sweep has taken out."""
+    out(f"done: {_sums(done)}" if done.items else "nothing was done: what was due has been used or changed meanwhile")
+
+
+def _sums(found: Sweep) -> str:
+    told = []
+    for what, word in SWEPT.items():
+        sizes = [one.bytes for one in found.items if one.what == what]
+        if sizes:
+            told.append(f"{len(sizes):,} {word} ({sum(sizes) / 1e6:,.1f} MB)")
+    return ", ".join(told)
 
 
 def projects(found: Sequence[Project]) -> None:
