@@ -34,7 +34,6 @@ def rewrite(index: Index, journal: Journal, name: str, records: Sequence[dict[st
             ledger.apply(record)
         ledger.flush()
         rows.set_file_size(db, name, size)
-        rows.drop_file(db, f"{name}{PACKED}")
 
 
 class Ledger:

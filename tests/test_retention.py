@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from invariants import rows_of
 from playing import Player, put, repository
 
 from ai_memory_mcp import unstored
@@ -211,9 +212,11 @@ def test_old_journals_are_compressed_and_read_and_written_as_before(
     again = memory.read(here, one, observations=True).observations
     assert again[: len(seen)] == seen
     assert len(again) > len(seen)
-    before = memory.status(here).capture
+    memory.ingest()
+    before, known = memory.status(here).capture, rows_of(home)
     memory.reindex()
     assert memory.status(here).capture == before
+    assert rows_of(home) == known
 
 
 @pytest.mark.parametrize("kept", ["plain", "both"])

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from ai_memory_mcp.index import facts
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
+from ai_memory_mcp.journal import PACKED
 from ai_memory_mcp.model import PAST, VERDICTS, Counts, Feedback, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.passages import passages
 from ai_memory_mcp.ranking import scope_token
@@ -358,11 +359,7 @@ def offered(db: sqlite3.Connection, handoff: str) -> bool:
 def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:
     """Note up to which byte a journal file is indexed."""
     db.execute("INSERT OR REPLACE INTO files (name, size) VALUES (?, ?)", (name, size))
-
-
-def drop_file(db: sqlite3.Connection, name: str) -> None:
-    """Forget a journal file that is no more."""
-    db.execute("DELETE FROM files WHERE name = ?", (name,))
+    db.execute("DELETE FROM files WHERE name = ?", (f"{name}{PACKED}",))  # it was unpacked, if it ever was compressed
 
 
 def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
