@@ -38,6 +38,7 @@ SUPERSEDED = 0.25  # times
 AT_LEAST = timedelta(days=30)  # for so long after its last sign of life a session is never pruned
 WORTH_IT = 4_096  # bytes; a smaller file takes a block of the disk either way
 BY_MACHINE = ("session", "handoff")  # the kinds that a sweep by itself takes out
+LISTS = ("index", "lint")
 MB = 1_000_000
 
 
@@ -98,31 +99,51 @@ def _due_pages(db: Connection, project: Project, now: datetime) -> Iterator[tupl
     """Yield the pages whose time is over, why, and their bytes."""
     every = upkeep.pages(db, project.id)
     uses, verdicts = upkeep.uses(db, project.id), upkeep.verdicts(db, project.id)
-    linked = _linked(db, project, every)
     waiting = {one.path for one in rows.handoffs(db, project.id) if handoffs.waiting(one)}
+    idle: dict[str, str] = {}
     for path, (page, size) in every.items():
-        if page.kind in ("project", "index", "lint"):
+        if page.kind in ("project", *LISTS):
             continue
         if page.expires_at and page.expires_at <= now:
             yield page, f"expired on {page.expires_at:%Y-%m-%d}", size
+        elif path not in waiting and (why := _idle(page, uses.get(page.id, (0, 0)), verdicts.get(page.id, ()), now)):
+            idle[path] = why
+    if idle:
+        _keep_linked(idle, db, project, {path: page for path, (page, _) in every.items()}, now)
+    for path, why in idle.items():
+        yield every[path][0], why, every[path][1]
+
+
+def _idle(page: Page, use: tuple[int, int], verdicts: Sequence[Feedback], now: datetime) -> str:
+    """Say for how long nobody has changed or opened a page, '' when it is kept for longer."""
+    opened, last = use
+    days = kept_days(page, opened, verdicts)
+    since = (now.timestamp() - max(page.updated.timestamp(), last / 1000)) / 86_400
+    if days is None or since <= days:
+        return ""
+    old = ", superseded" if page.status == "superseded" else ""
+    times = f"opened {opened} times" if opened else "never opened"
+    return f"{page.kind}{old}, untouched for {since:.0f} days of {days:.0f}, {times}"
+
+
+def _keep_linked(idle: dict[str, str], db: Connection, project: Project, every: dict[str, Page], now: datetime) -> None:
+    """Take out of `idle` what a page that stays links to: a link must not break by itself.
+
+    What machines have written holds nothing, nor do old pages hold each other.
+    """
+    links = upkeep.links(db, project.id)
+    staying = [path for path in every if path not in idle]
+    while staying:
+        page = every[staying.pop()]
+        if (
+            page.status != "current"
+            or page.kind in (*BY_MACHINE, *LISTS)
+            or (page.expires_at and page.expires_at <= now)
+        ):
             continue
-        opened, last = uses.get(page.id, (0, 0))
-        days = kept_days(page, opened, verdicts.get(page.id, ()))
-        idle = (now.timestamp() - max(page.updated.timestamp(), last / 1000)) / 86_400
-        if days is not None and idle > days and path not in linked and path not in waiting:
-            times = f", opened {opened} times" if opened else ", never opened"
-            old = ", superseded" if page.status == "superseded" else ""
-            yield page, f"{page.kind}{old}, untouched for {idle:.0f} days of {days:.0f}{times}", size
-
-
-def _linked(db: Connection, project: Project, every: dict[str, tuple[Page, int]]) -> set[str]:
-    """Return what a page links to that is kept for its own sake: a link must not break by itself."""
-    found = set()
-    for source, links in upkeep.links(db, project.id).items():
-        page, _ = every.get(source, (None, 0))
-        if page and page.status == "current" and page.kind not in (*BY_MACHINE, "index", "lint"):
-            found |= {link.path for link in links if link.path != source}
-    return found
+        for link in links.get(page.path, ()):
+            if idle.pop(link.path, ""):
+                staying.append(link.path)
 
 
 def _may_go_by_itself(res: Resources, project: Project, page: Page, why: str, now: datetime) -> bool:

@@ -98,6 +98,17 @@ def test_old_pages_that_nobody_used_are_due_and_others_are_not(memory: LocalMemo
     assert refs(memory.plan_sweep(Scope(project="work"))) == [old.path]
 
 
+def test_old_pages_do_not_hold_each_other_but_one_that_stays_holds_them(memory: LocalMemory, here: Scope) -> None:
+    ring = [
+        write(memory, here, name, 800, body=f"See [[notes/{other}.md]].") for name, other in (("A", "b"), ("B", "a"))
+    ]
+    memory.ingest()
+    assert refs(memory.plan_sweep()) == [page.path for page in ring]
+
+    memory.write(here, Draft(title="Hub", body=f"See [[{ring[0].path}]]."))
+    assert refs(memory.plan_sweep()) == [], "what a page links to that is held by a link is held, too"
+
+
 def test_what_is_swept_is_gone_from_pages_and_search_and_an_import_does_not_bring_it_back(
     memory: LocalMemory, here: Scope, tmp_path: Path
 ) -> None:
