@@ -104,9 +104,9 @@ class RemoteMemory:
     lint = _asks(Memory.lint)
     reindex = _asks(Memory.reindex)
 
-    def status(self, scope: Scope) -> Status:
+    def status(self, scope: Scope, *, figures: bool = True) -> Status:
         """Counts, capture accounting, health: the server's, and what waits here."""
-        found: Status = self.ask("status", {"scope": scope})
+        found: Status = self.ask("status", {"scope": scope, "figures": figures})
         aside = list(self._spool.kept_aside())
         here = {"pending": self._spool.pending(), "set_aside": len(aside)}
         problems = (*found.problems, *(f"set aside here: {name}: {reason}" for name, reason in aside[:5]))

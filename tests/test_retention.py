@@ -269,10 +269,10 @@ def test_by_itself_nothing_that_somebody_wrote_goes(own_home: Path, home: Path, 
     paths = {one.id: str(one.page) for one in plain.sessions(here)}
     file = plain.res.wiki_at(plain.projects()[0].workspace_id, note.project).folder / paths[mine]
     file.write_text(file.read_text() + "\nAnd this I add myself.\n")
-    plain.sweep_by_itself()
+    plain.once_a_day()
     assert set(refs(plain.plan_sweep())) >= {note.path, *paths.values()}
     memory = LocalMemory(Resources.at(home, str(own_home), Config.model_validate({"retention": {"automatic": True}})))
-    memory.sweep_by_itself()
+    memory.once_a_day()
 
     left = refs(memory.plan_sweep())
     assert note.path in left
@@ -280,7 +280,7 @@ def test_by_itself_nothing_that_somebody_wrote_goes(own_home: Path, home: Path, 
     assert paths[ours] not in left
     assert not refs(memory.plan_sweep(), "observations")
     later = old_session(memory, work, "printer", 400)
-    memory.sweep_by_itself()
+    memory.once_a_day()
     assert refs(memory.plan_sweep(), "observations") == [later], "once a day"
 
 
@@ -345,4 +345,4 @@ def test_the_log_of_what_was_not_stored_is_summed_up_and_counts_the_same(
         assert (now.filtered, now.set_aside) == (300, 1)
         memory.reindex()
     with memory.res.index.read() as db:
-        assert rows.unstored_counts(db, project) == {"filtered": 300}
+        assert rows.unstored_counts(db, [project]) == {"filtered": 300}

@@ -18,6 +18,7 @@ from ai_memory_mcp.model import (
     Consolidation,
     Document,
     Feedback,
+    Figures,
     Finding,
     Handoff,
     Hit,
@@ -33,6 +34,7 @@ from ai_memory_mcp.model import (
     SyncReport,
     SyncStatus,
 )
+from ai_memory_mcp.sizes import readable
 from ai_memory_mcp.tokens import Token
 
 if TYPE_CHECKING:
@@ -337,12 +339,38 @@ def status(found: Status) -> None:
     out(f"spool     {found.spool['pending']} waiting, {found.spool['set_aside']} set aside")
     out(f"handoff   {found.handoff[:8] + ' is waiting' if found.handoff else 'none waiting'}")
     out(f"home      {found.home}")
+    if found.figures:
+        _figures(found.figures)
     if found.llm:
         _llm(found.llm)
     if found.sync:
         _sync(found.sync)
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
+
+
+def _figures(found: Figures) -> None:
+    for word, span in (("week", found.week), ("day", found.day)):
+        more = f", {readable(span.bytes)} more on the disk" if span.bytes and span.bytes > 0 else ""
+        out(
+            f"last {word:4} {span.sessions:,} sessions, {span.observations:,} observations in them,"
+            f" {span.pages:,} pages changed{more}"
+        )
+    if found.sizes:
+        parts = sorted(((count, part) for part, count in found.sizes.items() if count), reverse=True)
+        told = ", ".join(f"{part} {readable(count)}" for count, part in parts)
+        out(f"disk      {readable(sum(found.sizes.values()))}: {told}; measured {ago(found.measured)}")
+    junk, loss = found.junk, found.loss
+    if junk.pages:
+        out(
+            f"junk      {junk.rate:.0%} of {junk.pages:,} pages: {junk.never_recalled:,} never recalled,"
+            f" {junk.duplicates:,} duplicates, {junk.superseded:,} superseded"
+        )
+    out(f"loss      {loss.lost:,} events ({loss.rate:.2%}); hooks failed {loss.hook_failures:,} times in the last week")
+    if found.slow_calls:
+        last = found.slow[-1]
+        told = f"the last: {last.what}, {last.seconds:.1f} s, {ago(last.at)}"
+        out(f"slow      {found.slow_calls:,} calls took longer than a second in the last week; {told}")
 
 
 def synced(found: SyncReport) -> None:

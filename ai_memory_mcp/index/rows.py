@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from ai_memory_mcp.terms import last_characters, spellings, terms
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
 SUMS = "unstored:"  # + why:project id, among the facts: how many events, but for those that the table has
+WRITTEN = "kind NOT IN ('project', 'index', 'lint', 'handoff')"  # pages that are counted: the others are generated
 TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
 _LAST = 253_402_300_799_999  # ms; the end of the year 9999
 SHORTEST, LONGEST = 5, 24  # letters of a word of the vocabulary
@@ -590,33 +591,41 @@ def uses(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, dat
     return {row["id"]: (row["times"], datetime.fromtimestamp(row["at"] / 1000, timezone.utc)) for row in found}
 
 
-def counts(db: sqlite3.Connection, project_id: str = "") -> Counts:
-    """Count what a project (all when empty) holds; generated pages are not counted."""
-    one = "SELECT count(*) FROM {} WHERE (project = :p OR :p = '')"
-    found = {
-        name: db.execute(one.format(name), {"p": project_id}).fetchone()[0]
-        for name in ("sessions", "observations", "handoffs")
-    }
-    pages = db.execute(
-        one.format("pages") + " AND kind NOT IN ('project', 'index', 'lint', 'handoff')", {"p": project_id}
-    ).fetchone()[0]
-    return Counts(pages=pages, **found)
+def within(projects: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return what a condition ends with that is to hold of these projects only (of all: None), and its values."""
+    if projects is None:
+        return "", ()
+    return f" AND project IN ({','.join('?' * len(projects))})", tuple(projects)
 
 
-def taken_in(db: sqlite3.Connection) -> int:
-    """Return how many observations there ever were: those that were pruned since, too."""
-    return int(db.execute("SELECT coalesce(sum(observations), 0) FROM sessions").fetchone()[0])
+def counts(db: sqlite3.Connection, projects: Collection[str] | None = None) -> Counts:
+    """Count what projects (all: None) hold; generated pages are not counted."""
+    which, args = within(projects)
 
+    def count(sql: str) -> int:
+        return int(db.execute(sql + which, args).fetchone()[0])
 
-def unstored_counts(db: sqlite3.Connection, project_id: str = "") -> dict[str, int]:
-    """Count events that were not stored, by reason."""
-    rows = db.execute(
-        "SELECT why, count(*) AS n FROM unstored WHERE (project = ? OR ? = '') GROUP BY why",
-        (project_id, project_id),
+    return Counts(
+        pages=count(f"SELECT count(*) FROM pages WHERE {WRITTEN}"),
+        sessions=count("SELECT count(*) FROM sessions WHERE 1"),
+        observations=count("SELECT coalesce(sum(rows), 0) FROM sizes WHERE of = 'observations'"),
+        handoffs=count("SELECT count(*) FROM handoffs WHERE 1"),
     )
+
+
+def taken_in(db: sqlite3.Connection, projects: Collection[str] | None = None) -> int:
+    """Return how many observations there ever were: those that were pruned since, too."""
+    which, args = within(projects)
+    return int(db.execute(f"SELECT coalesce(sum(observations), 0) FROM sessions WHERE 1{which}", args).fetchone()[0])
+
+
+def unstored_counts(db: sqlite3.Connection, projects: Collection[str] | None = None) -> dict[str, int]:
+    """Count events that were not stored, by reason."""
+    which, args = within(projects)
+    rows = db.execute(f"SELECT why, count(*) AS n FROM unstored WHERE 1{which} GROUP BY why", args)
     found = Counter({row["why"]: row["n"] for row in rows})
     for key, count in metas(db, SUMS).items():
         why, _, project = key.partition(":")
-        if project_id in ("", project):
+        if projects is None or project in projects:
             found[why] += int(count)
     return dict(found)

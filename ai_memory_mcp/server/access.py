@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from ai_memory_mcp.endpoints import METHODS, only_reads
 from ai_memory_mcp.errors import AccessError, NotFoundError, ProjectError
 from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import Document, Project, Query, Scope, Status
+from ai_memory_mcp.model import Activity, Document, Figures, Project, Query, Scope, Status
 
 UNTOLD = -1  # a process that nobody has
 
@@ -120,7 +120,15 @@ def _document(memory: Memory, access: Access, found: Document) -> Document:
 
 
 def _status(memory: Memory, access: Access, found: Status) -> Status:
-    return found.model_copy(update={"home": "", "problems": ()})
+    """What is not counted by workspace is nobody's business who may see one only."""
+    told = found.figures
+    figures = Figures(day=_own(told.day), week=_own(told.week), junk=told.junk) if told else None
+    spool = dict.fromkeys(found.spool, 0)
+    return found.model_copy(update={"home": "", "problems": (), "spool": spool, "figures": figures})
+
+
+def _own(activity: Activity) -> Activity:
+    return activity.model_copy(update={"bytes": None})
 
 
 _UNSCOPED: dict[str, Callable[..., Any]] = {"projects": _projects, "ingest": lambda memory, access, report: report}
