@@ -288,7 +288,7 @@ def outcome(home: Path) -> str:
         told[name] = {
             "sessions": [one.model_dump(mode="json") for one in memory.sessions(scope)],
             "handoffs": [one.model_dump(mode="json") for one in memory.handoffs(scope, every=True)],
-            "status": memory.status(scope).model_dump(mode="json"),
+            "status": memory.status(scope, figures=False).model_dump(mode="json"),
             "brief": memory.brief(scope).text,
         }
     memory.close()
