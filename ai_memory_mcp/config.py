@@ -199,6 +199,23 @@ class SyncConfig(_Section):
         return urls
 
 
+class RetentionConfig(_Section):
+    """What forget-sweep takes out, and whether it is done by itself."""
+
+    automatic: bool = Field(
+        default=False,
+        description="Sweep by itself, once a day: compress and prune the journal, take out pages of sessions and"
+        " handoffs whose time is over, and pages that have expired. What somebody wrote stays until you sweep.",
+    )
+    observation_days: int = Field(
+        default=365, ge=30, description="Days that the raw observations of a compiled session are kept."
+    )
+    compress_days: int = Field(default=30, ge=1, description="Days after which the journal of a session is compressed.")
+    journal_mb: int = Field(
+        default=2_000, ge=1, description="Megabytes of journal; beyond it the oldest compiled sessions are pruned."
+    )
+
+
 class Config(_Section):
     """All settings, checked. The README explains every key."""
 
@@ -211,6 +228,7 @@ class Config(_Section):
     server: ServerConfig = ServerConfig()
     llm: LlmConfig = LlmConfig()
     sync: SyncConfig = SyncConfig()
+    retention: RetentionConfig = RetentionConfig()
 
 
 def remote_fault(url: str) -> str:

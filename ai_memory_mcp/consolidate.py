@@ -103,6 +103,8 @@ def consolidate(
     row = by_rule(res, project, row)
     if not row.page:
         return _told(row, "unchanged", "nothing was said or done in this session that a page could tell")
+    if row.pruned:
+        return _told(row, "unchanged", f"its raw observations up to {row.pruned:%Y-%m-%d} were pruned")
     work = sessions.survey(res, project, row)
     if sessions.standing_page(res, project, row.page).consolidated == work.mark:
         _forget(res, row.id)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ai_memory_mcp import llm, llm_queue, sync
+from ai_memory_mcp import figures, llm, llm_queue, sizes, slow, sync
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
@@ -28,10 +27,12 @@ from ai_memory_mcp.endpoints import HOOK
 from ai_memory_mcp.errors import AiMemoryError, LlmError, ServerError, StorageError
 from ai_memory_mcp.files import holder_file
 from ai_memory_mcp.index import rows
+from ai_memory_mcp.journal import PACKED
 from ai_memory_mcp.llm_meter import Meter
 from ai_memory_mcp.model import Finding
 from ai_memory_mcp.project import identify
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.sizes import readable
 from ai_memory_mcp.trying import try_launcher, try_server
 
 WAITS_LONG = 3600  # seconds an event may wait before that is worth a word: any session start or search takes it in
@@ -40,7 +41,6 @@ HELD_LONG = 120  # seconds a lock may be held: a batch takes about one
 ANSWERS = {"consolidate.lock": 3600}  # held while a language model answers, about one session after the other
 LITTLE_SPACE = 200 * 2**20  # bytes
 MANY_LOGS = 20 * 2**20  # bytes
-HOLDS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm", "sync")  # beside the index
 RECENT = timedelta(hours=24)
 INGEST = "ai-memory-mcp ingest"
 REINDEX = "ai-memory-mcp reindex"
@@ -147,38 +147,24 @@ def check_home(look: Look) -> Iterator[Finding]:
 
 
 def check_disk(look: Look) -> Iterator[Finding]:
-    """What takes how much; only logs can grow without end, a file in them goes on its own."""
-    sizes = {part: _taken(look.home / part) for part in HOLDS}
-    sizes["index"] = sum(_taken(look.home / f"index.db{end}") for end in ("", "-wal", "-shm"))
-    parts = sorted(((size, part) for part, size in sizes.items() if size), reverse=True)
-    if not parts:
+    """What takes how much, and by how much it has grown; what can grow is not larger than it should be."""
+    parts = sizes.measure(look.home)
+    told = sorted(((size, part) for part, size in parts.items() if size), reverse=True)
+    if not told:
         return
-    yield _ok(
-        f"{_readable(sum(sizes.values()))} on disk: {', '.join(f'{part} {_readable(size)}' for size, part in parts)}"
-    )
-    if sizes["logs"] > MANY_LOGS:
-        largest = max((look.home / "logs").iterdir(), key=_taken)
-        yield _warning(f"{look.home / 'logs'} has grown to {_readable(sizes['logs'])}", f"rm {largest}")
-
-
-def _taken(path: Path) -> int:
-    """The bytes in a file or in all files below a folder; 0 where there is none."""
-    if not path.is_dir():
-        return path.lstat().st_size if path.exists() else 0
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(folder, name)).st_size
-    return total
-
-
-def _readable(size: float) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.4g} GB"
+    known = [*sizes.noted(look.home), sizes.Measured(at=look.now, sizes=parts)]
+    grown = [
+        f"{readable(more)} more than a {word} ago"
+        for word, span in (("day", figures.DAY), ("week", figures.WEEK))
+        if (more := sizes.grown(known, span) or 0) > 0
+    ]
+    whole = ", ".join([f"{readable(sum(parts.values()))} on disk", *grown])
+    yield _ok(f"{whole}: {', '.join(f'{part} {readable(size)}' for size, part in told)}")
+    if parts["logs"] > MANY_LOGS:
+        largest = max((look.home / "logs").iterdir(), key=lambda path: path.stat().st_size)
+        yield _warning(f"{look.home / 'logs'} has grown to {readable(parts['logs'])}", f"rm {largest}")
+    if parts["journal"] > look.res.config.retention.journal_mb * 10**6:
+        yield _warning(f"the journal has grown to {readable(parts['journal'])}", "ai-memory-mcp forget-sweep")
 
 
 def check_settings(look: Look) -> Iterator[Finding]:
@@ -235,7 +221,7 @@ def check_capture(look: Look) -> Iterator[Finding]:
     if not look.res.index.ready():
         return
     with look.res.index.read() as db:
-        stored, unstored = rows.counts(db).observations, rows.unstored_counts(db)
+        stored, unstored = rows.taken_in(db), rows.unstored_counts(db)
     aside = sum(1 for _ in look.res.spool.kept_aside())
     lost = max(0, unstored.get("set_aside", 0) - aside - look.res.spool.pending())
     told = ", ".join(
@@ -252,17 +238,33 @@ def check_complaints(look: Look) -> Iterator[Finding]:
         path = look.home / "logs" / name
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         lines = [line for line in text.splitlines() if line.strip()]
-        recent = sum(1 for line in lines if (at := _stamp(line)) and look.now - at < RECENT)
+        recent = sum(1 for line in lines if (at := figures.logged_at(line)) and look.now - at < RECENT)
         if recent:
             times = "once" if recent == 1 else f"{recent} times"
             yield _warning(f"{who} failed {times} in the last 24 hours, last: {lines[-1]}", f"tail {path}")
 
 
-def _stamp(line: str) -> datetime | None:
-    try:
-        return datetime.strptime(line.partition(" ")[0], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return None
+def check_figures(look: Look) -> Iterator[Finding]:
+    """How much comes in, how much of what is there nobody needs, and which calls took long."""
+    if not look.res.index.ready():
+        return
+    found = figures.of(look.res, None, now=look.now, look_only=True)
+    day, week, junk = found.day, found.week, found.junk
+    yield _ok(
+        f"in the last week {week.sessions} sessions, {week.observations} observations in them, {week.pages} pages"
+        f" changed; in the last day {day.sessions}, {day.observations} and {day.pages}"
+    )
+    if junk.pages:
+        yield _ok(
+            f"{junk.rate:.0%} of {junk.pages} pages are needed by nobody: {junk.never_recalled} never recalled,"
+            f" {junk.duplicates} duplicates, {junk.superseded} superseded"
+        )
+    if found.tokens:
+        yield _ok(f"the language model took {found.tokens:,} tokens in the last week")
+    if found.slow_calls:
+        worst = max(found.slow, key=lambda one: one.seconds)
+        told = f"{found.slow_calls} calls took longer than {slow.LONG:.0f} s in the last week"
+        yield _ok(f"{told}; of the last ones {worst.what} took {worst.seconds:.1f} s, see {look.home / slow.FILE}")
 
 
 # --- what is derived, and who works on it
@@ -286,13 +288,21 @@ def check_index(look: Look) -> Iterator[Finding]:
         known, counts = rows.file_sizes(db), rows.counts(db)
     sizes = journal.sizes()
     behind = [name for name, size in sizes.items() if size > known.get(name, 0)]
-    short = [name for name, size in known.items() if sizes.get(name, 0) < size]
+    here = {name.removesuffix(PACKED) for name in sizes}
+    short = [name for name, size in known.items() if _is_short(name, size, sizes, here)]
     if behind:
         yield _warning(f"the index lacks a part of {len(behind)} journal files, first {behind[0]}", REINDEX)
     if short:
         yield _error(f"{len(short)} journal files are gone or cut short, first {journal.folder / short[0]}", REINDEX)
     if not behind and not short:
         yield _ok(f"the index is whole: {counts.pages} pages, {counts.observations} observations")
+
+
+def _is_short(name: str, size: int, sizes: Mapping[str, int], here: Container[str]) -> bool:
+    """Tell whether a journal file lost something; one that was compressed or unpacked since has its other name."""
+    if name not in sizes:
+        return name.removesuffix(PACKED) not in here
+    return sizes[name] < size
 
 
 def check_locks(look: Look) -> Iterator[Finding]:
@@ -516,6 +526,7 @@ CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_server,
     check_capture,
     check_complaints,
+    check_figures,
     check_index,
     check_locks,
     check_wikis,

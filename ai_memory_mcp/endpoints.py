@@ -1,7 +1,7 @@
 """The wire between client and server, and the methods of `Memory` on it, derived from the Protocol: `/api/v1/<method>`.
 
 Arguments are one JSON object, by their names; the answer is the JSON of what the method returns. A method that is
-added to the Protocol is an endpoint at once, and needs a token that may write until `READS` names it.
+added to the Protocol is an endpoint at once, and needs a token that may write until `only_reads` knows it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,18 @@ NONCE = "AI-Memory-Nonce"  # a word that the sender of a batch has left in its o
 FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answer is to know of them
 UPLOAD = "/upload"  # takes the files of an import; `folder` is then the upload's id
 READS = frozenset("resolve search read history recent handoffs brief sessions projects status".split())
+READS_UNLESS = {"lint": ("fix", "report"), "contradictions": ("judge",)}  # one of these is asked for
 LONG = frozenset("ingest import_markdown consolidate contradictions lint reindex".split())  # may take minutes
 OWN = frozenset(["close"])  # what everyone does for himself
 
 METHODS: Mapping[str, Any] = {
     name: method for name, method in vars(Memory).items() if inspect.isfunction(method) and name[0] != "_"
 }
+
+
+def only_reads(name: str, given: Mapping[str, Any]) -> bool:
+    """Tell whether a method changes nothing when it is called with these arguments."""
+    return name in READS or (name in READS_UNLESS and not any(given.get(flag) for flag in READS_UNLESS[name]))
 
 
 class Endpoint:

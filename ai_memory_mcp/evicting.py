@@ -28,6 +28,12 @@ def save(
     pages.save(res, project, texts, message, when=now)
 
 
+def evict(res: Resources, project: Project, gone: Iterable[Page], message: str, *, now: datetime) -> None:
+    """Take pages out in one commit. Raises StorageError."""
+    leaving = list(gone)
+    save(res, project, dict.fromkeys(page.path for page in leaving), message, leaving, now=now)
+
+
 def gone(res: Resources, project: Project, path: str, page_id: str) -> Tombstone | None:
     """Return the tombstone of a page that somebody brings in, None when it may come."""
     mark = path_mark(project.id, path)

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ai_memory_mcp import registry, reindex, sessions
+from ai_memory_mcp import registry, reindex, sessions, unstored
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, named_spec, pick
 from ai_memory_mcp.alive import GONE
 from ai_memory_mcp.errors import ProjectError, StorageError
@@ -132,6 +133,9 @@ def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[I
             left -= len(entries)
             if left <= 0:
                 break
+    if unstored.is_long(res):
+        with suppress(StorageError):  # nothing is lost by that
+            unstored.sum_up(res)
     return IngestReport(**total), list(places.found.values())
 
 
@@ -308,6 +312,8 @@ def _told_live(batch: Batch, event: Event, spec: AgentSpec) -> bool:
     """
     at = millis(event.at)
     for row in batch.ledger.natives(event.agent, _native(event, spec)):
+        if row.pruned and at <= millis(row.pruned) + DOUBLE:  # what was stored of that time has had its time
+            return True
         if row.id not in batch.heard:
             batch.heard[row.id] = rows.heard_live(batch.ledger.db, row.id)
         span = batch.heard[row.id]

@@ -3,19 +3,37 @@ is the same index."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from ai_memory_mcp import sessions
 from ai_memory_mcp.index import rows
-from ai_memory_mcp.index.db import Connection
+from ai_memory_mcp.index.db import Connection, Index
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.journal import Journal
+from ai_memory_mcp.journal import PACKED, Journal
 from ai_memory_mcp.model import Feedback, Observation
 from ai_memory_mcp.observe import is_real_prompt
 
 _USES = "uses:"  # + project id, among the facts about the index: bytes of the file that were counted
+
+
+def rewrite(index: Index, journal: Journal, name: str, records: Sequence[dict[str, Any]]) -> None:
+    """Put records in place of all that a journal file says, and have the index follow. Raises StorageError.
+
+    The index forgets first how much of the file it knows: killed in between, the next ingest reads all of it anew.
+    """
+    with index.write() as db:
+        rows.set_file_size(db, name, 0)
+    with index.write() as db:
+        size = journal.replace(name, [json.dumps(one, ensure_ascii=False) for one in records])
+        ledger = Ledger(db)
+        for record in records:
+            ledger.apply(record)
+        ledger.flush()
+        rows.set_file_size(db, name, size)
 
 
 class Ledger:
@@ -97,6 +115,13 @@ class Ledger:
             if row:
                 row = sessions.fold_close(row, datetime.fromisoformat(told["at"]))
                 self.keep(row.model_copy(update={"page": told.get("page"), "title": told.get("title") or row.title}))
+        elif kind == "pruned":
+            row = self.session(told["row"]["id"])
+            if row:
+                rows.drop_observations(self.db, row.id)
+                self.keep(SessionRow.model_validate({**told["row"], "number": row.number}))
+        elif kind == "unstored-sum":
+            rows.put_unstored_sums(self.db, {(why, project): count for why, project, count in told["counts"]})
         elif kind == "unstored":
             rows.put_unstored(self.db, told["id"], told["why"], told.get("project", ""))
         elif kind == "feedback":
@@ -121,11 +146,25 @@ class Ledger:
         self.flush()
 
     def _catch_up(self, journal: Journal, name: str, known: int) -> None:
+        if name.endswith(PACKED):
+            self._catch_up_packed(journal, name)
+            return
         whole = journal.whole_size(name)
         for record in journal.read(name, known if whole >= known else 0):
             with suppress(ValueError, KeyError, TypeError):  # a damaged line must not take the others with it
                 self.apply(record)
         rows.set_file_size(self.db, name, whole)
+
+    def _catch_up_packed(self, journal: Journal, name: str) -> None:
+        """A compressed file is what the plain one was; both sizes are noted, so that either is known."""
+        plain, size = name.removesuffix(PACKED), journal.size(name)
+        whole = journal.whole_size(name)
+        if rows.file_sizes(self.db).get(plain, 0) != whole:
+            for record in journal.read(name):
+                with suppress(ValueError, KeyError, TypeError):
+                    self.apply(record)
+            rows.set_file_size(self.db, plain, whole)
+        rows.set_file_size(self.db, name, size)
 
     def observe(self, observation: Observation) -> None:
         """Store an observation of a known session; one that is already there changes nothing."""

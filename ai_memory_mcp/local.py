@@ -6,10 +6,12 @@ Bringing the index up to date is `local_base`'s, the language model's work `loca
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from inspect import isfunction
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp import history, recall, registry
+from ai_memory_mcp import history, recall, registry, slow
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import (
     NotFoundError,
@@ -18,9 +20,9 @@ from ai_memory_mcp.errors import (
 from ai_memory_mcp.files import file_stamp
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
-from ai_memory_mcp.local_base import utc_now
+from ai_memory_mcp.local_base import WRITE_WAIT, utc_now
 from ai_memory_mcp.local_model import Compiling
-from ai_memory_mcp.memory import Progress
+from ai_memory_mcp.memory import Memory, Progress
 from ai_memory_mcp.model import (
     Answer,
     Brief,
@@ -29,6 +31,7 @@ from ai_memory_mcp.model import (
     Draft,
     Event,
     Feedback,
+    Figures,
     Handoff,
     HandoffDraft,
     Hit,
@@ -43,6 +46,7 @@ from ai_memory_mcp.model import (
     Scope,
     Session,
     Status,
+    Sweep,
     SyncReport,
     SyncStatus,
     Verdict,
@@ -57,6 +61,7 @@ def open_local(home: Path | None = None) -> LocalMemory:
     return LocalMemory(Resources.at(home, user_home(env), load_config(home, env)))
 
 
+@slow.watched(name for name, method in vars(Memory).items() if isfunction(method) and name[0] != "_")
 class LocalMemory(Compiling):
     """Memory in-process, see `memory.Memory`."""
 
@@ -160,14 +165,17 @@ class LocalMemory(Compiling):
         with self.res.index.read() as db:
             return tuple(rows.projects(db))
 
-    def status(self, scope: Scope) -> Status:
-        """Counts, capture accounting, health."""
+    def status(self, scope: Scope, *, figures: bool = True) -> Status:
+        """Counts, capture accounting, health; with `figures` also sizes, growth, junk and what was slow."""
         resolved = self._fresh(scope)
         project = resolved.project
         with self.res.index.read() as db:
-            counts = rows.counts(db, project.id if project else "")
-            stored = rows.counts(db).observations
-            unstored = rows.unstored_counts(db)
+            known = rows.projects(db)
+            within = [one.id for one in known if one.workspace == resolved.workspace] if scope.workspace else None
+            here = [project.id] if project else within
+            counts = rows.counts(db, here)
+            stored = rows.taken_in(db, within)
+            unstored = rows.unstored_counts(db, within)
             troubles = rows.troubles(db)
         waiting = self._handoffs(resolved, every=False)
         aside = list(self.res.spool.kept_aside())
@@ -188,7 +196,13 @@ class LocalMemory(Compiling):
             problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
             llm=self._llm_status() if self.res.config.llm.provider else None,
             sync=self._sync_status(project) if project else None,
+            figures=self._figures(here) if figures else None,
         )
+
+    def _figures(self, projects: Sequence[str] | None) -> Figures:
+        from ai_memory_mcp import figures
+
+        return figures.of(self.res, projects, now=utc_now())
 
     def _sync_status(self, project: Project) -> SyncStatus | None:
         if not (self.res.home / "sync").exists():
@@ -362,6 +376,46 @@ class LocalMemory(Compiling):
             if (one.received or one.removed) and not dry_run:
                 self._changed(self._project(one.id))
         return report
+
+    def plan_sweep(self, scope: Scope | None = None) -> Sweep:
+        """What forget-sweep would take out, in this project or workspace, everywhere where none is named."""
+        from ai_memory_mcp import retention
+
+        return retention.plan(self.res, self._swept(scope), now=utc_now())
+
+    def sweep(self, planned: Sweep, scope: Scope | None = None) -> Sweep:
+        """Take out what was planned and is still due. Raises StorageError."""
+        return self._sweep(self._swept(scope), planned)
+
+    def once_a_day(self) -> None:
+        """Measure the memory, and sweep it where the settings want that; nothing where it was done a day ago."""
+        from ai_memory_mcp import retention, sizes
+
+        with suppress(StorageError):  # busy, or the disk refuses: tomorrow is another day
+            if retention.is_due(self.res, utc_now()):
+                self._sweep(self._swept(None), None)
+            sizes.note(self.res.home, utc_now())
+
+    def _sweep(self, projects: Sequence[Project], planned: Sweep | None) -> Sweep:
+        """Sweep what was planned, or what may go by itself where nobody has planned anything."""
+        from ai_memory_mcp import ingest, retention
+
+        self._took_in = True
+        with ingest.lock(self.res, WRITE_WAIT if planned else 0.0):
+            done = retention.sweep(self.res, projects, planned, now=utc_now())
+        swept = {one.project_id for one in done.items if one.what == "page"}
+        for project in projects:
+            if project.id in swept:
+                self._changed(project)
+        return done
+
+    def _swept(self, scope: Scope | None) -> list[Project]:
+        resolved = self._fresh(scope)
+        with self.res.index.read() as db:
+            projects = self._reach(rows.projects(db), resolved, everywhere=scope is None)
+        for project in projects:
+            self._notice(resolved.model_copy(update={"project": project}), always=True)
+        return projects
 
     # --- for servers
 

@@ -95,8 +95,11 @@ class Memory(Protocol):
     def projects(self) -> tuple[Project, ...]:
         """Every known project."""
 
-    def status(self, scope: Scope) -> Status:
-        """Counts, capture accounting, health."""
+    def status(self, scope: Scope, *, figures: bool = True) -> Status:
+        """Counts, capture accounting, health; with `figures` also sizes, growth, junk and what was slow.
+
+        Counts are of the project, where none resolves of everything; all of it of one workspace where that is named.
+        """
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         """Turn spooled events into observations and settle what follows from them (pages, handoffs, briefs)."""

@@ -441,6 +441,62 @@ class SyncStatus(Value):
     in_conflict: tuple[str, ...] = ()
 
 
+class Activity(Value):
+    """What happened in a span of time that ends now: sessions that went on, all that was observed in them, pages that
+    were changed; `bytes` by which the memory has grown (all parts of it; None: not measured for so long yet)."""
+
+    sessions: int = 0
+    observations: int = 0
+    pages: int = 0
+    bytes: int | None = None
+
+
+class Junk(Value):
+    """Of so many pages, those that nobody needs: superseded, with the title of another, never opened in 90 days and
+    more after their last change. `rate` is the share of those that are any of it."""
+
+    pages: int = 0
+    superseded: int = 0
+    duplicates: int = 0
+    never_recalled: int = 0
+    rate: float = 0.0
+
+
+class Loss(Value):
+    """Events that hooks have accepted (they were in the spool) and that are neither stored nor accounted for: `lost` of
+    all `seen`. `hook_failures` of the last 7 days may each be an event that was not accepted, see logs/emit.log."""
+
+    lost: int = 0
+    rate: float = 0.0
+    hook_failures: int = 0
+
+
+class Slow(Value):
+    """A call of the memory that took long."""
+
+    at: datetime
+    what: str
+    seconds: float
+
+
+class Figures(Value):
+    """How large the memory is and how it does. `sizes` are bytes by part of it (as of `measured`), `slow` the last of
+    `slow_calls` that took longer than a second, `tokens` what a language model took: both within 7 days.
+
+    Activity and junk are of the project or workspace that was asked for, all else of the whole memory.
+    """
+
+    sizes: dict[str, int] = Field(default_factory=dict)
+    measured: datetime | None = None
+    day: Activity = Activity()
+    week: Activity = Activity()
+    junk: Junk = Junk()
+    loss: Loss = Loss()
+    tokens: int = 0
+    slow: tuple[Slow, ...] = ()
+    slow_calls: int = 0
+
+
 class Status(Value):
     """What is there, how the project was resolved, and whether all is well."""
 
@@ -453,6 +509,7 @@ class Status(Value):
     problems: tuple[str, ...] = ()
     llm: LlmStatus | None = None
     sync: SyncStatus | None = None
+    figures: Figures | None = None
 
 
 Level = Literal["ok", "hint", "warning", "error"]
@@ -479,6 +536,27 @@ class LintReport(Value):
     findings: tuple[Finding, ...] = ()
     fixed: tuple[Finding, ...] = ()
     report: str = ""
+
+
+class Swept(Value):
+    """One thing that a sweep takes out, or makes smaller, and why: a page (`ref` is its path), the raw observations of
+    a session (its id), or a session's journal that is compressed. `bytes` is what it takes on the disk."""
+
+    what: Literal["page", "observations", "compress"]
+    project: str
+    project_id: str
+    ref: str
+    title: str
+    why: str
+    bytes: int = 0
+
+
+class Sweep(Value):
+    """What a sweep has taken out, or would (`dry_run`); `journal` is how many bytes of journal there were before."""
+
+    items: tuple[Swept, ...] = ()
+    journal: int = 0
+    dry_run: bool = True
 
 
 class IngestReport(Value):

@@ -187,6 +187,8 @@ def read_session(res: Resources, row: SessionRow, project: Project, *, observati
             text = ""
     seen = sessions.read_observations(res, row) if observations or not text else []
     lines = [f"{one.at.strftime('%H:%M:%S')} {one.kind} {one.title}" for one in seen]
+    if row.pruned and (observations or not text):
+        lines.insert(0, f"(those up to {row.pruned:%Y-%m-%d} were pruned)")
     if lines:
         text = f"{text}\n\n## Observations\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
     return Document(

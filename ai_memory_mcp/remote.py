@@ -19,7 +19,7 @@ from ai_memory_mcp.alive import agent_pid, far_pid
 from ai_memory_mcp.away import delivered_at, paused
 from ai_memory_mcp.book import Book
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, server_token, user_home
-from ai_memory_mcp.endpoints import FRESH_HEADER, LONG, PREFIX, READS, endpoint
+from ai_memory_mcp.endpoints import FRESH_HEADER, LONG, PREFIX, endpoint, only_reads
 from ai_memory_mcp.errors import AccessError, InputError, ServerError, StorageError
 from ai_memory_mcp.memory import Memory, Progress
 from ai_memory_mcp.model import Consolidation, ImportReport, IngestReport, Scope, Status
@@ -104,9 +104,9 @@ class RemoteMemory:
     lint = _asks(Memory.lint)
     reindex = _asks(Memory.reindex)
 
-    def status(self, scope: Scope) -> Status:
+    def status(self, scope: Scope, *, figures: bool = True) -> Status:
         """Counts, capture accounting, health: the server's, and what waits here."""
-        found: Status = self.ask("status", {"scope": scope})
+        found: Status = self.ask("status", {"scope": scope, "figures": figures})
         aside = list(self._spool.kept_aside())
         here = {"pending": self._spool.pending(), "set_aside": len(aside)}
         problems = (*found.problems, *(f"set aside here: {name}: {reason}" for name, reason in aside[:5]))
@@ -171,18 +171,19 @@ class RemoteMemory:
         """Call a method of `Memory` on the server. Raises what it raises there; ServerError when it is away."""
         self._fresh()
         end = endpoint(name)
-        told = {key: self._told(value, keep=name not in READS) for key, value in given.items()}
+        reads = only_reads(name, given)
+        told = {key: self._told(value, keep=not reads) for key, value in given.items()}
         try:
             values = end.arguments.model_validate(told).model_dump(mode="json")
         except ValidationError as error:
             raise InputError(f"{name}: {error.errors(include_input=False, include_url=False)[0]['msg']}") from error
         body = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
         try:
-            return end.result.validate_json(self._post(name, body))
+            return end.result.validate_json(self._post(name, body, again=reads))
         except ValidationError as error:
             raise ServerError(f"{self.link.url} runs another version; upgrade the older one of the two") from error
 
-    def _post(self, name: str, body: bytes) -> bytes:
+    def _post(self, name: str, body: bytes, *, again: bool) -> bytes:
         from ai_memory_mcp.link import BrokenOff
 
         headers = {FRESH_HEADER: "1"} if time.time() - delivered_at(self.home) < JUST_NOW else {}
@@ -190,7 +191,7 @@ class RemoteMemory:
         try:
             return self.link.post(PREFIX + name, body, headers, answer=answer)
         except BrokenOff:
-            if name not in READS:
+            if not again:
                 raise
         return self.link.post(PREFIX + name, body, headers)  # it may have been started anew
 

@@ -31,6 +31,7 @@ from ai_memory_mcp.resources import Resources
 
 OUTLIVES = timedelta(seconds=1)  # a hook that its agent's end has overtaken
 _CONTINUED = " (continued)"
+_EARLIER = "\n## Before its observations were pruned\n"
 _STILL_OPEN = "Still open from the handoff before"
 _WORK = ("post-tool", "tool-failure", "pre-tool")
 _LIFECYCLE = ("session-start", "session-end", "notification", "pre-compact", "other")  # they add nothing to hand over
@@ -175,9 +176,12 @@ def close(res: Resources, project: Project, row: SessionRow, *, over: bool = Tru
     if not row.prompts and not row.tools:
         return row, None
     work = survey(res, project, row)
+    if row.pruned and not work.observations:
+        return row, None  # its page is all that is left
     page, made = written(work, work.found)
     texts: dict[str, str | None] = {}
     standing = standing_page(res, project, page.path)
+    page = _with_earlier(page, standing.text) if row.pruned else page
     better = standing.consolidated == work.mark
     if not standing.by_hand and not better:
         texts[page.path] = stamped(markdown.text_from(page))
@@ -189,6 +193,13 @@ def close(res: Resources, project: Project, row: SessionRow, *, over: bool = Tru
             texts[old.path] = markdown.set_keys(text, {"state": "superseded", "superseded_by": made.path})
     pages.save(res, project, texts, f"Session of {row.agent}: {page.title}", when=work.told.last)
     return row.model_copy(update={"page": page.path, "title": page.title}), made if over else None
+
+
+def _with_earlier(page: Page, before: str) -> Page:
+    """A session that went on after its observations were pruned keeps what its page said of them."""
+    body = markdown.parse(before)[1]
+    earlier = (body.partition(_EARLIER)[2] or body).strip()
+    return page.model_copy(update={"body": f"{page.body.rstrip()}\n{_EARLIER}\n{earlier}\n"}) if earlier else page
 
 
 def _page(row: Session, rendered: Rendered) -> Page:

@@ -173,11 +173,16 @@ class ProjectWiki:
             _head(repo)  # refuses before anything is written
             edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
             self._record(repo, edited, _by_hand(edited), "by hand", when)
-            removes = False
+            gone = []
             for path, data in pages.items():
-                self._put(self.folder / path, data)
-                removes |= data is None
-            return self._record(repo, pages, f"{message}\n\n{ON_PURPOSE}" if removes else message, author, when)
+                if data is None:
+                    gone.append(path)
+                else:
+                    self._put(self.folder / path, data)
+            made = self._record(repo, pages, f"{message}\n\n{ON_PURPOSE}" if gone else message, author, when)
+            for path in gone:  # only now: one that is gone from the disk alone stays in history, and nobody asks again
+                self._put(self.folder / path, None)
+            return made
 
     def uncommitted(self, candidates: Iterable[str]) -> dict[str, bytes]:
         """Those of the given pages whose bytes on disk are not the ones in history. Pages gone from disk

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from children import opened
-from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
+from invariants import events, git_problems, journals, leftovers, pages, rows_of, said, spooled, wikis
 from playing import DEAD, Player, put, repository
 
 from ai_memory_mcp.model import Draft, Scope
@@ -38,7 +38,8 @@ class Act:
 
     `whole`: it is done or not done, never in part. `state` names what it begins with, see `Stage`. `codes` are the exit
     statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
-    by then. `unsteady` finds the lines of an outcome that differ where something was done twice.
+    by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `forgets`: what it is
+    to take out are events, too.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Act:
     codes: tuple[int, ...] = (0, 1)
     acks: str = ""
     unsteady: str = ""
+    forgets: bool = False
 
 
 def hook(event: str, **fields: Any) -> str:
@@ -101,6 +103,7 @@ ACTS = (
     Act("consolidate-model", call=("children:consolidate_newest", "{base}/memory", "{base}/work"), whole=False),
     Act("import", "import markdown {base}/docs", whole=False),
     Act("revert", "revert {commit}", whole=False),
+    Act("sweep", "forget-sweep --yes", state="old", whole=False, forgets=True),
     Act("reindex", "reindex", whole=False),
     Act("token", "token create laptop"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
@@ -233,6 +236,9 @@ class Stage:
         old = next((self.home / "wiki").rglob("decisions/old.md"))
         old.write_text(old.read_text() + "\nBy hand.\n")
         self._keep("edited")
+        self.restore("quiet")
+        self._aged(work)
+        self._keep("old")
 
     def restore(self, state: str) -> None:
         shutil.rmtree(self.base)
@@ -267,6 +273,21 @@ class Stage:
             memory.write(Scope(cwd=str(work)), Draft(title=title, body=f"{body} parse twice.", kind=kind))
         memory.close()
 
+    def _aged(self, work: Path) -> None:
+        """Everything in it that a sweep has to take out: a page, a session's observations and a large journal."""
+        Player(self.home, work, "ancient", ago=400 * 86_400, pid=DEAD).start().works("the printer").ends()
+        large = Player(self.home, work, "large", ago=60 * 86_400, pid=DEAD).start().works("the linker")
+        for number in range(8):
+            large.runs(f"make part{number}", f"part {number} is made " * 40)
+        large.ends()
+        memory = opened(str(self.home))
+        memory.ingest()
+        page = memory.write(Scope(cwd=str(work)), Draft(title="Unused", body="Nobody reads this."))
+        file = next((self.home / "wiki").rglob(page.path))
+        file.write_text(re.sub("^updated: .*$", "updated: 2020-01-01T00:00:00Z", file.read_text(), flags=re.M))
+        memory.ingest()
+        memory.close()
+
     def _keep(self, state: str) -> None:
         shutil.copytree(self.base, self.kept / state, symlinks=True)
 
@@ -286,12 +307,11 @@ def outcome(home: Path) -> str:
         told[name] = {
             "sessions": [one.model_dump(mode="json") for one in memory.sessions(scope)],
             "handoffs": [one.model_dump(mode="json") for one in memory.handoffs(scope, every=True)],
-            "status": memory.status(scope).model_dump(mode="json"),
+            "status": memory.status(scope, figures=False).model_dump(mode="json"),
             "brief": memory.brief(scope).text,
         }
     memory.close()
-    journal = sorted((home / "journal").rglob("*.jsonl"))
-    told["journal"] = {str(path.relative_to(home)): said for path in journal if (said := records(path))}
+    told["journal"] = {str(path.relative_to(home)): found for path in journals(home) if (found := records(path))}
     told["pages"] = dict(sorted(pages(home).items()))
     told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
     tokens = home / "tokens.json"
@@ -301,7 +321,7 @@ def outcome(home: Path) -> str:
 
 def records(path: Path) -> list[str]:
     """Return what a journal file says, each thing once: a session is closed again where that was cut short."""
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [json.loads(line) for line in said(path).splitlines()]
     return sorted({json.dumps(one, sort_keys=True) for one in found})
 
 
@@ -325,6 +345,8 @@ class Trial:
         assert done.code == 0, done
         self.passed = done.passed
         self.after = self._outcome()
+        if act.forgets:
+            self.kept &= set(events(stage.home))
         if act.whole:
             assert self.after != self.before, "it changes nothing that is looked at"
 

@@ -37,16 +37,17 @@ from ai_memory_mcp import (
     redact,
     reindex,
     remote,
+    retention,
     reverting,
     settle,
     writing,
 )
-from ai_memory_mcp.cli import imports, main, run, token, use, wire
+from ai_memory_mcp.cli import imports, main, run, token, upkeep, use, wire
 from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
-PRELOADED_LAST = (wire,)
+PRELOADED_LAST = (retention, upkeep, wire)
 
 
 def serve() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 import subprocess
@@ -33,10 +34,22 @@ def rows_of(home: Path) -> dict[str, list[str]]:
 def events(home: Path) -> Counter[str]:
     """Count, by event id, what was stored of events: an observation, an offer, or why not. None may be there twice."""
     found: Counter[str] = Counter()
-    for path in (home / "journal").rglob("*.jsonl"):
-        records = (json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+    for path in journals(home):
+        records = (json.loads(line) for line in said(path).splitlines(keepends=True) if line.endswith(b"\n"))
         found.update(one["id"] for one in records if one["type"] in ("observation", "offer", "unstored"))
     return found
+
+
+def journals(home: Path) -> list[Path]:
+    """Return the files of the journal, compressed ones where there is no plain one."""
+    found = sorted((home / "journal").rglob("*.jsonl*"))
+    return [path for path in found if path.suffix in (".jsonl", ".gz") and path.with_suffix("") not in found]
+
+
+def said(path: Path) -> bytes:
+    """Return what a file of the journal says."""
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
 def spooled(home: Path) -> set[str]:

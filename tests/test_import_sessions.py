@@ -21,6 +21,7 @@ import pytest
 from playing import Player, repository
 from remotes import remote, serving
 
+from ai_memory_mcp import retention
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config, LlmConfig
@@ -271,6 +272,19 @@ def test_what_was_taken_out_stays_out(kind: Any, memory: LocalMemory, own_home: 
     report = bring(memory, project)
 
     assert (report.stored, sessions(memory, project)) == (0, ())
+
+
+def test_what_was_pruned_is_not_brought_back(memory: LocalMemory, own_home: Path, project: Path) -> None:
+    recorded(own_home, "claude-code")
+    assert bring(memory, project).stored
+    later, projects = datetime.now(timezone.utc) + timedelta(days=400), memory.projects()
+    pruned = retention.sweep(memory.res, projects, retention.plan(memory.res, projects, now=later), now=later)
+    assert [one.what for one in pruned.items] == ["observations"]
+    before = sessions(memory, project)
+
+    assert bring(memory, project).stored == 0
+    assert not seen(memory, project)
+    assert sessions(memory, project) == before
 
 
 def test_a_helper_has_a_file_of_its_own(memory: LocalMemory, own_home: Path, project: Path) -> None:

@@ -91,7 +91,7 @@ def test_an_observation_is_stored_once(index: Index) -> None:
         again = seen.model_copy(update={"text": "other"})
         assert not rows.put_observation(db, SESSION, again, real=True, heard=heard)
         assert heard == {"hello"}
-        assert rows.counts(db, "p").observations == 1
+        assert rows.counts(db, ["p"]).observations == 1
         assert rows.times_of_key(db, "s", "k") == [rows.millis(AT)]
 
 

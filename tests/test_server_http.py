@@ -77,7 +77,7 @@ def test_a_token_that_only_reads_changes_nothing(server: Path, url: str, tmp_pat
     secret = token(server, read_only=True)
     machine = remote(url, tmp_path / "laptop" / "memory", secret)
     work = repository(tmp_path / "laptop" / "work")
-    for name in set(endpoints.METHODS) - endpoints.READS - endpoints.OWN:
+    for name in set(endpoints.METHODS) - endpoints.READS - set(endpoints.READS_UNLESS) - endpoints.OWN:
         status, _, answer = ask(url, f"/api/v1/{name}", arguments_of(name), **bearer(secret))
         assert (status, answer["error"]["code"]) == (403, "access"), name
     assert ask(url, "/hook", {"events": []}, **bearer(secret))[0] == 403
@@ -88,6 +88,18 @@ def test_a_token_that_only_reads_changes_nothing(server: Path, url: str, tmp_pat
     Player(machine.home, work, "one").start().prompt("hello")
     assert machine.search(Scope(cwd=str(work)), Query(text="hello")).hits == ()  # nor do its events keep it from asking
     assert len(list((machine.home / "spool").glob("*.json"))) == 2
+
+
+def test_a_token_that_only_reads_may_lint_but_not_mend(server: Path, url: str, two_workspaces: Path) -> None:
+    secret = bearer(token(server, read_only=True))
+    scope = {"project": "okapi"}
+
+    assert ask(url, "/api/v1/lint", {"scope": scope}, **secret)[0] == 200
+    assert ask(url, "/api/v1/contradictions", {"scope": scope}, **secret)[0] == 200
+    assert not call(url, "memory.lint", headers=secret, project="okapi")["isError"]
+    for name, flag in (("lint", "fix"), ("lint", "report"), ("contradictions", "judge")):
+        status, _, answer = ask(url, f"/api/v1/{name}", {"scope": scope, flag: True}, **secret)
+        assert (status, answer["error"]["code"]) == (403, "access"), flag
 
 
 def arguments_of(name: str) -> dict[str, Any]:

@@ -310,6 +310,16 @@ def _lint_command(add: Add) -> None:
     lint.add_argument("--llm", action="store_true", help="have the language model judge which pages contradict others")
 
 
+def _sweep_command(add: Add) -> None:
+    sweep = add(
+        "forget-sweep",
+        "upkeep:forget_sweep",
+        "take out pages and raw observations whose time is over, of all projects unless one is named",
+    )
+    sweep.add_argument("--dry-run", action="store_true", help="only show what would go, and why")
+    sweep.add_argument("--yes", action="store_true", help="do it without asking")
+
+
 def _run_commands(add: Add, add_scoped: Add) -> None:
     serve = add("serve", "run:serve", "run the MCP server on standard input and output")
     serve.add_argument("--agent", help="the agent that starts it")
@@ -340,6 +350,7 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     sync.add_argument("--all", action="store_true", help="every project, and those that only the remote has")
     sync.add_argument("--remote", default="", metavar="URL", help="this one, instead of the one in config.toml")
     sync.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    _sweep_command(add_scoped)
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

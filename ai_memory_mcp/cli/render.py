@@ -18,6 +18,7 @@ from ai_memory_mcp.model import (
     Consolidation,
     Document,
     Feedback,
+    Figures,
     Finding,
     Handoff,
     Hit,
@@ -29,9 +30,11 @@ from ai_memory_mcp.model import (
     Revision,
     Session,
     Status,
+    Sweep,
     SyncReport,
     SyncStatus,
 )
+from ai_memory_mcp.sizes import readable
 from ai_memory_mcp.tokens import Token
 
 if TYPE_CHECKING:
@@ -275,6 +278,39 @@ def linted(found: LintReport, *, whole: bool) -> None:
         out(f"the report is in {found.report}")
 
 
+SWEPT = {"page": "pages", "observations": "raw observations of sessions", "compress": "journals to compress"}
+
+
+def to_sweep(found: Sweep) -> None:
+    """Print what a sweep would take out, and why."""
+    for what in SWEPT:
+        some = [one for one in found.items if one.what == what]
+        _list(
+            [
+                f"{what}: {styled(safe(one.ref), 'cyan')} {safe(f'{one.title} ({one.project}: {one.why})')}"
+                for one in some
+            ]
+        )
+    if found.items:
+        out(styled(f"its time is over: {_sums(found)}", "bold"))
+    else:
+        out(f"nothing has had its time; the journal has {found.journal / 1e6:,.1f} MB")
+
+
+def swept(done: Sweep) -> None:
+    """Print how much a sweep has taken out."""
+    out(f"done: {_sums(done)}" if done.items else "nothing was done: what was due has been used or changed meanwhile")
+
+
+def _sums(found: Sweep) -> str:
+    told = []
+    for what, word in SWEPT.items():
+        sizes = [one.bytes for one in found.items if one.what == what]
+        if sizes:
+            told.append(f"{len(sizes):,} {word} ({sum(sizes) / 1e6:,.1f} MB)")
+    return ", ".join(told)
+
+
 def projects(found: Sequence[Project]) -> None:
     """Print known projects."""
     for one in found:
@@ -303,12 +339,38 @@ def status(found: Status) -> None:
     out(f"spool     {found.spool['pending']} waiting, {found.spool['set_aside']} set aside")
     out(f"handoff   {found.handoff[:8] + ' is waiting' if found.handoff else 'none waiting'}")
     out(f"home      {found.home}")
+    if found.figures:
+        _figures(found.figures)
     if found.llm:
         _llm(found.llm)
     if found.sync:
         _sync(found.sync)
     for problem in found.problems:
         out(styled(f"problem   {safe(problem)}", "yellow"))
+
+
+def _figures(found: Figures) -> None:
+    for word, span in (("week", found.week), ("day", found.day)):
+        more = f", {readable(span.bytes)} more on the disk" if span.bytes and span.bytes > 0 else ""
+        out(
+            f"last {word:4} {span.sessions:,} sessions, {span.observations:,} observations in them,"
+            f" {span.pages:,} pages changed{more}"
+        )
+    if found.sizes:
+        parts = sorted(((count, part) for part, count in found.sizes.items() if count), reverse=True)
+        told = ", ".join(f"{part} {readable(count)}" for count, part in parts)
+        out(f"disk      {readable(sum(found.sizes.values()))}: {told}; measured {ago(found.measured)}")
+    junk, loss = found.junk, found.loss
+    if junk.pages:
+        out(
+            f"junk      {junk.rate:.0%} of {junk.pages:,} pages: {junk.never_recalled:,} never recalled,"
+            f" {junk.duplicates:,} duplicates, {junk.superseded:,} superseded"
+        )
+    out(f"loss      {loss.lost:,} events ({loss.rate:.2%}); hooks failed {loss.hook_failures:,} times in the last week")
+    if found.slow_calls:
+        last = found.slow[-1]
+        told = f"the last: {last.what}, {last.seconds:.1f} s, {ago(last.at)}"
+        out(f"slow      {found.slow_calls:,} calls took longer than a second in the last week; {told}")
 
 
 def synced(found: SyncReport) -> None:

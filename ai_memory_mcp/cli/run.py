@@ -78,6 +78,7 @@ def ingest(args: argparse.Namespace) -> int:
             if isinstance(memory, LocalMemory):  # a server has a worker of its own
                 memory.close()  # the model may take minutes
                 memory.consolidate_waiting()
+                memory.once_a_day()
     if args.quiet:  # the worker, for whose end nobody waits
         from ai_memory_mcp.agents.launcher import mend_launcher
 

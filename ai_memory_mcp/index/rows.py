@@ -4,18 +4,22 @@ package. Records are stored as JSON of their model beside the columns that are a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
 
 from ai_memory_mcp.index import facts
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
+from ai_memory_mcp.journal import PACKED
 from ai_memory_mcp.model import PAST, VERDICTS, Counts, Feedback, Handoff, Observation, Page, Project, Session
 from ai_memory_mcp.passages import passages
 from ai_memory_mcp.ranking import scope_token
 from ai_memory_mcp.terms import last_characters, spellings, terms
 
 Db = sqlite3.Connection  # the name by which operations pass a connection on; only this package uses it
+SUMS = "unstored:"  # + why:project id, among the facts: how many events, but for those that the table has
+WRITTEN = "kind NOT IN ('project', 'index', 'lint', 'handoff')"  # pages that are counted: the others are generated
 TROUBLE = "trouble:"  # + project id, among the facts: why a project could not be settled
 _LAST = 253_402_300_799_999  # ms; the end of the year 9999
 SHORTEST, LONGEST = 5, 24  # letters of a word of the vocabulary
@@ -29,6 +33,7 @@ class SessionRow(Session):
     dirty: bool = False
     end_seen: bool = False
     past: bool = False  # nobody was there: all that is known of it was imported later
+    pruned: datetime | None = None  # up to when its raw observations were taken out
     begun: datetime | None = None  # when the agent last said that it started or resumed this session
     gone: datetime | None = None  # when it was last seen that the agent is gone
 
@@ -39,7 +44,7 @@ class SessionRow(Session):
 
     def plain(self) -> Session:
         """Return the session as the world knows it."""
-        inner = {"number", "dirty", "end_seen", "past", "begun", "gone"}
+        inner = {"number", "dirty", "end_seen", "past", "pruned", "begun", "gone"}
         return Session.model_validate(self.model_dump(exclude=inner))
 
 
@@ -245,6 +250,11 @@ def grams(word: str) -> list[str]:
     return [marked[i : i + 3] for i in range(len(marked) - 2)]
 
 
+def drop_observations(db: sqlite3.Connection, session_id: str) -> None:
+    """Forget the observations of a session; the session stays, and how many they were."""
+    db.execute("DELETE FROM observations WHERE session = ?", (session_id,))
+
+
 def known_events(db: sqlite3.Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these events were already taken in. One that was set aside was not: it may be tried again."""
     found: set[str] = set()
@@ -307,6 +317,20 @@ def put_unstored(db: sqlite3.Connection, event_id: str, why: str, project_id: st
     )
 
 
+def put_unstored_sums(db: sqlite3.Connection, counts: Mapping[tuple[str, str], int]) -> None:
+    """Count events that were not stored, by reason and project, in place of all that was counted so far."""
+    db.execute("DELETE FROM unstored")
+    for key in metas(db, SUMS):
+        drop_meta(db, SUMS + key)
+    for (why, project_id), count in counts.items():
+        set_meta(db, f"{SUMS}{why}:{project_id}", str(count))
+
+
+def unstored_ids(db: sqlite3.Connection) -> set[str]:
+    """Return the ids of the events that were not stored, but for those that were summed up."""
+    return {row["id"] for row in db.execute("SELECT id FROM unstored")}
+
+
 def is_aside(db: sqlite3.Connection, event_id: str) -> bool:
     """Tell whether an event is already noted as set aside."""
     sql = "SELECT 1 FROM unstored WHERE id = ? AND why = 'set_aside'"
@@ -336,6 +360,7 @@ def offered(db: sqlite3.Connection, handoff: str) -> bool:
 def set_file_size(db: sqlite3.Connection, name: str, size: int) -> None:
     """Note up to which byte a journal file is indexed."""
     db.execute("INSERT OR REPLACE INTO files (name, size) VALUES (?, ?)", (name, size))
+    db.execute("DELETE FROM files WHERE name = ?", (f"{name}{PACKED}",))  # it was unpacked, if it ever was compressed
 
 
 def file_sizes(db: sqlite3.Connection) -> dict[str, int]:
@@ -566,23 +591,41 @@ def uses(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, dat
     return {row["id"]: (row["times"], datetime.fromtimestamp(row["at"] / 1000, timezone.utc)) for row in found}
 
 
-def counts(db: sqlite3.Connection, project_id: str = "") -> Counts:
-    """Count what a project (all when empty) holds; generated pages are not counted."""
-    one = "SELECT count(*) FROM {} WHERE (project = :p OR :p = '')"
-    found = {
-        name: db.execute(one.format(name), {"p": project_id}).fetchone()[0]
-        for name in ("sessions", "observations", "handoffs")
-    }
-    pages = db.execute(
-        one.format("pages") + " AND kind NOT IN ('project', 'index', 'lint', 'handoff')", {"p": project_id}
-    ).fetchone()[0]
-    return Counts(pages=pages, **found)
+def within(projects: Collection[str] | None) -> tuple[str, tuple[str, ...]]:
+    """Return what a condition ends with that is to hold of these projects only (of all: None), and its values."""
+    if projects is None:
+        return "", ()
+    return f" AND project IN ({','.join('?' * len(projects))})", tuple(projects)
 
 
-def unstored_counts(db: sqlite3.Connection, project_id: str = "") -> dict[str, int]:
-    """Count events that were not stored, by reason."""
-    rows = db.execute(
-        "SELECT why, count(*) AS n FROM unstored WHERE (project = ? OR ? = '') GROUP BY why",
-        (project_id, project_id),
+def counts(db: sqlite3.Connection, projects: Collection[str] | None = None) -> Counts:
+    """Count what projects (all: None) hold; generated pages are not counted."""
+    which, args = within(projects)
+
+    def count(sql: str) -> int:
+        return int(db.execute(sql + which, args).fetchone()[0])
+
+    return Counts(
+        pages=count(f"SELECT count(*) FROM pages WHERE {WRITTEN}"),
+        sessions=count("SELECT count(*) FROM sessions WHERE 1"),
+        observations=count("SELECT coalesce(sum(rows), 0) FROM sizes WHERE of = 'observations'"),
+        handoffs=count("SELECT count(*) FROM handoffs WHERE 1"),
     )
-    return {row["why"]: row["n"] for row in rows}
+
+
+def taken_in(db: sqlite3.Connection, projects: Collection[str] | None = None) -> int:
+    """Return how many observations there ever were: those that were pruned since, too."""
+    which, args = within(projects)
+    return int(db.execute(f"SELECT coalesce(sum(observations), 0) FROM sessions WHERE 1{which}", args).fetchone()[0])
+
+
+def unstored_counts(db: sqlite3.Connection, projects: Collection[str] | None = None) -> dict[str, int]:
+    """Count events that were not stored, by reason."""
+    which, args = within(projects)
+    rows = db.execute(f"SELECT why, count(*) AS n FROM unstored WHERE 1{which} GROUP BY why", args)
+    found = Counter({row["why"]: row["n"] for row in rows})
+    for key, count in metas(db, SUMS).items():
+        why, _, project = key.partition(":")
+        if projects is None or project in projects:
+            found[why] += int(count)
+    return dict(found)

@@ -1,7 +1,7 @@
 """What a token may do: a `Memory` that refuses everything else. HTTP and MCP callers get no other.
 
 A method that only `Memory` has learnt is refused to tokens that are bound or may only read, until this module or
-`endpoints.READS` says more. Folders of the caller are never looked at here.
+`endpoints.only_reads` says more. Folders of the caller are never looked at here.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, NamedTuple, cast
 
-from ai_memory_mcp.endpoints import METHODS, READS
+from ai_memory_mcp.endpoints import METHODS, only_reads
 from ai_memory_mcp.errors import AccessError, NotFoundError, ProjectError
 from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import Document, Project, Query, Scope, Status
+from ai_memory_mcp.model import Activity, Document, Figures, Project, Query, Scope, Status
 
 UNTOLD = -1  # a process that nobody has
 
@@ -31,15 +31,15 @@ def guarded(memory: Memory, access: Access) -> Memory:
     return cast(Memory, _Guarded(memory, access))
 
 
-def require(access: Access, name: str) -> None:
+def require(access: Access, name: str, given: Mapping[str, Any] | None = None) -> None:
     """Raise AccessError for a method that would change something, where only looking is allowed."""
-    if access.read_only and name not in READS:
+    if access.read_only and not only_reads(name, given or {}):
         raise AccessError(f"the token '{access.name}' may only read")
 
 
 def call(memory: Memory, access: Access, name: str, given: Mapping[str, Any]) -> Any:
     """Call a method of `Memory` for somebody. Raises AccessError, and what the method raises."""
-    require(access, name)
+    require(access, name, given)
     values = {key: _elsewhere(value) for key, value in given.items()}
     if access.workspaces:
         return _bound(memory, access, name, values)
@@ -120,7 +120,15 @@ def _document(memory: Memory, access: Access, found: Document) -> Document:
 
 
 def _status(memory: Memory, access: Access, found: Status) -> Status:
-    return found.model_copy(update={"home": "", "problems": ()})
+    """What is not counted by workspace is nobody's business who may see one only."""
+    told = found.figures
+    figures = Figures(day=_own(told.day), week=_own(told.week), junk=told.junk) if told else None
+    spool = dict.fromkeys(found.spool, 0)
+    return found.model_copy(update={"home": "", "problems": (), "spool": spool, "figures": figures})
+
+
+def _own(activity: Activity) -> Activity:
+    return activity.model_copy(update={"bytes": None})
 
 
 _UNSCOPED: dict[str, Callable[..., Any]] = {"projects": _projects, "ingest": lambda memory, access, report: report}

@@ -92,12 +92,12 @@ async def _api(workers: Workers, uploads: Uploads, request: Request) -> Response
         end = endpoint(request.path_params["method"])
     except KeyError:
         raise HTTPException(404) from None
-    require(access, end.name)
     body = await request.body()
 
     def work(memory: LocalMemory) -> bytes:
         told = end.arguments.model_validate_json(body or b"{}")
         given = {name: getattr(told, name) for name in type(told).model_fields}
+        require(access, end.name, given)
         sent = next((str(value) for value in given.values() if isinstance(value, Path)), "")
         if not sent:
             return end.result.dump_json(call(memory, access, end.name, given))

@@ -97,7 +97,7 @@ def _lint(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) ->
 
 
 def _status(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
-    return render.status(memory.status(scope))
+    return render.status(memory.status(scope, figures=False))
 
 
 _Handler = Callable[[Memory, Caller, Scope, Arguments], str]

@@ -122,6 +122,7 @@ class Workers:
             try:
                 memory.tick()
                 wake_worker(memory)
+                memory.once_a_day()
                 left = memory.res.spool.pending()
             except Exception:  # the next round may succeed; what was delivered is safe in the spool
                 _log.exception("taking in what waits failed")

@@ -113,7 +113,7 @@ def _row(memory: Memory, project: Project) -> Seen:
     dates = [one.last for one in sessions[:1]] + [hit.date for hit in pages if hit.date]
     return {
         "project": project,
-        "counts": memory.status(scope).counts,
+        "counts": memory.status(scope, figures=False).counts,
         "session": sessions[0] if sessions else None,
         "active": max(dates, default=None),
         "days": _per_day(sessions),
@@ -166,7 +166,7 @@ def project(memory: Memory, asked: Asked) -> Seen:
     here, scope = _here(memory, asked)
     return {
         "project": here,
-        "status": memory.status(scope),
+        "status": memory.status(scope, figures=False),
         "waiting": memory.handoffs(scope),
         "standing": memory.recent(scope, kinds=("rule", "slot"), limit=12),
         "recent": memory.recent(scope, limit=12),
