@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
-from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
+from ai_memory_mcp.errors import BusyError, InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import Commit, Difference, Touch, Walk, differences, header, how, is_page, tree_entries, walk
 from ai_memory_mcp.markdown import readable, safe_path, slug
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dulwich.repo import Repo
 
     from ai_memory_mcp.joining import Judge, Plan
+    from ai_memory_mcp.wiki_rewrite import Edit
 
 COMMITTER = "ai-memory"
 ON_PURPOSE = "Pages-removed: on purpose"  # in the message of a commit: what it removes may go on other machines too
@@ -358,6 +359,71 @@ class ProjectWiki:
                 if name.startswith(".") and name.endswith(files.TEMPORARY):
                     Path(folder, name).unlink(missing_ok=True)
 
+    # -- erasing
+
+    def erase(self, edit: Edit) -> int:
+        """Make pages and their whole history as if what is to go had never been there; gives how many commits changed.
+
+        Nothing of it is left in the folder: neither in files nor in objects, reflogs or git's index. To be repeated
+        when it was interrupted. Raises StorageError like `commit`.
+        """
+        from ai_memory_mcp.wiki_rewrite import drop_unreachable, rewrite_history
+
+        if not self._git.exists():
+            self._erase_files(edit)
+            return 0
+        with self._alone() as repo:
+            _head(repo)
+            self._clean_up()
+            self._erase_files(edit)
+            changed = rewrite_history(repo, edit)
+            with _index_lock(self._git / "index.lock") as got:
+                if not got:
+                    raise BusyError(f"Git holds {self._git / 'index.lock'}. Wait until it is done, and try again.")
+                _renew_index(repo)
+            drop_unreachable(repo)
+        return changed
+
+    def _erase_files(self, edit: Edit) -> None:
+        """Do the same to the files, those that are no pages too."""
+        for top, folders, names in os.walk(self.folder, topdown=False):
+            if ".git" in Path(top).relative_to(self.folder).parts:
+                continue
+            for name in names:
+                self._erase_file(Path(top, name), edit)
+            for name in folders:
+                path = Path(top, name)
+                told = os.fsdecode(edit.words(os.fsencode(name))) if edit.words else name
+                if name != ".git" and told != name:
+                    path = path.replace(_unused(path.with_name(told)))
+                if name != ".git":
+                    _pruned(path)
+
+    def _erase_file(self, file: Path, edit: Edit) -> None:
+        path = file.relative_to(self.folder).as_posix()
+        if file.is_symlink():
+            return
+        data = None if edit.gone(path) else file.read_bytes()
+        told = edit.text(path, data) if data is not None and edit.text else data
+        if told is None:
+            files.remove(file)
+            return
+        name = os.fsdecode(edit.words(os.fsencode(file.name))) if edit.words else file.name
+        if name != file.name:
+            file = file.replace(_unused(file.with_name(name)))
+        if told != data:
+            files.write_atomic(file, told, keep=True, durable=True)
+
+    def remove_all(self) -> None:
+        """Remove the folder with all its history. Raises StorageError."""
+        with files.locked(self._lock, timeout=self._timeout), _translated(self.folder):
+            gone = self.folder.with_name(f".{self.folder.name}.gone")
+            for one in (gone, self.folder):
+                if one.exists():
+                    if one == self.folder:  # in one step: nobody meets the half of it
+                        one = one.rename(gone)
+                    _remove_tree(one)
+
     # -- history and upkeep
 
     def log(self, path: str | None = None, limit: int = 20) -> list[Change]:
@@ -473,6 +539,28 @@ def _newest(folder: Path, paths: Iterable[str]) -> float:
 def _by_hand(edited: Mapping[str, bytes]) -> str:
     names = ", ".join(sorted(edited)[:3]) + (" …" if len(edited) > 3 else "")
     return f"Edited by hand: {names}"
+
+
+def _unused(path: Path) -> Path:
+    """Return the path, or one like it where something is already."""
+    free = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, 10_000))
+    return path if not path.exists() else next(one for one in free if not one.exists())
+
+
+def _remove_tree(folder: Path) -> None:
+    def writable(remove: Callable[[str], object], path: str, _: object) -> None:
+        os.chmod(path, 0o700)  # Windows does not remove what is read-only
+        remove(path)
+
+    shutil.rmtree(folder, onerror=writable)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.storage_error("remove", path, error) from error
 
 
 # -- git trees
@@ -882,10 +970,30 @@ def _refresh(repo: Repo, index: Path, paths: Iterable[str]) -> bool:
     return True
 
 
-def _unseen(blob: bytes) -> IndexEntry:
+def _renew_index(repo: Repo) -> None:
+    """Write git's index anew, with what is in HEAD and nothing else."""
+    from dulwich.index import write_index_dict
+
+    git = Path(repo.controldir())
+    head = _head(repo)
+    root = _root(repo, head)
+    entries = {}
+    if root is not None:
+        for one in repo.object_store.iter_tree_contents(_oid(root)):
+            entries[one.path] = _unseen(bytes.fromhex(one.sha.decode()), one.mode)
+    for shared in git.glob("sharedindex.*"):
+        shared.unlink()
+    out = BytesIO()
+    write_index_dict(out, entries, version=2)
+    data = out.getvalue()
+    files.write_atomic(git / "index", data + hashlib.sha1(data, usedforsecurity=False).digest())
+    (git / _STALE).unlink(missing_ok=True)
+
+
+def _unseen(blob: bytes, mode: int = 0o100644) -> IndexEntry:
     from dulwich.index import IndexEntry
 
-    return IndexEntry(ctime=0, mtime=0, dev=0, ino=0, mode=0o100644, uid=0, gid=0, size=0, sha=_oid(blob))
+    return IndexEntry(ctime=0, mtime=0, dev=0, ino=0, mode=mode, uid=0, gid=0, size=0, sha=_oid(blob))
 
 
 def _read_index(index: Path) -> tuple[dict[bytes, IndexEntry | ConflictedIndexEntry], int] | None:

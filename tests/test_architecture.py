@@ -26,8 +26,8 @@ LAYERS = (
     ),
     (
         "resources",
-        """config project spool journal gitlog joining wiki index files processes agents.spec resources link tokens away
-        llm llm_child llm_meter llm_queue gitremote tombstones""",
+        """config project spool journal gitlog joining wiki wiki_rewrite index files processes agents.spec resources link
+        tokens away llm llm_child llm_meter llm_queue gitremote tombstones""",
     ),
     (
         "operations",
