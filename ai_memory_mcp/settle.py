@@ -202,7 +202,12 @@ def _change(
 
 def handoff_lock(res: Resources, project: Project) -> AbstractContextManager[bool]:
     """Return the lock under which the project's handoffs change. Order: ingest, handoff, wiki, index."""
-    return locked(res.home / "locks" / f"handoff-{project.id}.lock", timeout=LOCK_WAIT)
+    return handoff_lock_of(res, project.id)
+
+
+def handoff_lock_of(res: Resources, project_id: str) -> AbstractContextManager[bool]:
+    """The same for the project with this id."""
+    return locked(res.home / "locks" / f"handoff-{project_id}.lock", timeout=LOCK_WAIT)
 
 
 def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, str | None]:

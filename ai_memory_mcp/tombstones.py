@@ -23,6 +23,7 @@ from ai_memory_mcp.files import private_dir, storage_error, sync_folder
 from ai_memory_mcp.model import Value
 
 FILE = "tombstones.jsonl"
+ERASING = "erasing.json"  # what is being erased just now, or was when somebody was killed
 Kind = Literal["page", "path", "session", "project"]
 # Of what is "erased" nothing may stay anywhere; what is "forgotten" or "evicted" may stay in git's history.
 Why = Literal["forgotten", "erased", "evicted", "lifted"]

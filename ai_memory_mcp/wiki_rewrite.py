@@ -298,10 +298,10 @@ class _Rewriting:
                 gone |= {(path, entry[-20:])} if new is None else set()
             if new is not None:
                 made[_free(self._edit.words(name) if self._edit.words else name, made)] = (mode, new)
-        told = [mode + b" " + name + b"\0" + new for name, (mode, new) in made.items()]
+        told: list[bytes] = [mode + b" " + name + b"\0" + new for name, (mode, new) in made.items()]
         if told == entries:
             return _Tree(sha, frozenset(gone))
-        raw = b"".join(sorted(told, key=lambda entry: _sort_key(entry)))
+        raw = b"".join(sorted(told, key=lambda entry: _sort_key(bytes(entry))))
         return _Tree(self._add(b"tree", raw) if raw else None, frozenset(gone))
 
     def _blob(self, sha: bytes, path: str) -> bytes | None:
