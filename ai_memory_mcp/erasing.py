@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from ai_memory_mcp import consolidate, ingest, markdown, pages, registry, reindex, sessions, settle
+from ai_memory_mcp import consolidate, ingest, markdown, pages, registry, reindex, sessions, settle, sync_state
 from ai_memory_mcp.errors import InputError
-from ai_memory_mcp.files import locked, private_dir, remove, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, remove, storage_error, write_atomic
 from ai_memory_mcp.index import past, rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
@@ -29,7 +30,7 @@ from ai_memory_mcp.model import Erased, Project, Value
 from ai_memory_mcp.project import remote_id
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.scrubbing import Scrubber, scrubbed_text
-from ai_memory_mcp.tombstones import ERASING, Tombstone, path_mark
+from ai_memory_mcp.tombstones import ERASING, Erasure, Kind, Tombstone, path_mark
 from ai_memory_mcp.wiki_rewrite import Edit
 
 LOCK_WAIT = 60.0  # seconds; a language model may be at work
@@ -61,19 +62,15 @@ class Intent(Value):
     remotes: tuple[str, ...] = ()
     pattern: str = ""
     regex: bool = False
+    erasure: str = Field(default_factory=lambda: str(uuid.uuid4()))  # its name among machines that sync
     at: datetime
 
 
 @contextmanager
 def alone(res: Resources, wait: float = LOCK_WAIT) -> Iterator[None]:
-    """Keep everybody else from working on sessions, and from backing up, meanwhile. Raises BusyError."""
-    with consolidate.lock(res, wait), backup_lock(res, wait), ingest.lock(res, wait):
+    """Keep everybody else from working on sessions, and from syncing, meanwhile. Raises BusyError."""
+    with sync_state.lock(res, wait), consolidate.lock(res, wait), ingest.lock(res, wait):
         yield
-
-
-def backup_lock(res: Resources, wait: float) -> AbstractContextManager[bool]:
-    """Return the lock that keeps a backup from copying what is just being taken out, or moved."""
-    return locked(res.home / "locks" / "backup.lock", timeout=wait)
 
 
 def waits(res: Resources) -> Intent | None:
@@ -371,6 +368,7 @@ def _from_llm(res: Resources, intent: Intent) -> None:
 
 def _from_wiki(res: Resources, intent: Intent, scrubber: Scrubber | None) -> int:
     if intent.what == "project":
+        sync_state.bury(res, intent.project, intent.erasure, intent.at)
         wiki = res.wiki_at(intent.workspace, intent.project)
         wiki.remove_all()
         with suppress(OSError):  # others are in that workspace
@@ -382,7 +380,16 @@ def _from_wiki(res: Resources, intent: Intent, scrubber: Scrubber | None) -> int
     for workspace, project in places:
         with settle.handoff_lock_of(res, project):
             commits += res.wiki_at(workspace, project).erase(edit)
+            _tell(res, intent, workspace, project)
     return commits
+
+
+def _tell(res: Resources, intent: Intent, workspace: str, project: str) -> None:
+    """Have the next sync replace what the remote holds, where the history that it has is another one now."""
+    state, wiki = sync_state.load(res, project), res.wiki_at(workspace, project)
+    if (state.tip or state.replaced) and not wiki.leads_to(state.tip):
+        wiki.note(Erasure(intent.erasure, intent.at, tuple(_stones(intent))).message(), when=intent.at)
+        sync_state.note_erased(res, project)
 
 
 def _edit(intent: Intent) -> Edit:
@@ -501,11 +508,13 @@ def _own_pages(res: Resources, db: Connection, project: Project, found: str | Se
     return [path for path in paths if path and (res.wiki(project).folder / path).exists()]
 
 
-def welcome(res: Resources, project: Project, paths: Iterable[str], *, now: datetime) -> None:
+def welcome(res: Resources, project: Project, paths: Sequence[str], *, now: datetime) -> None:
     """Let pages come again that somebody has just written, or brought back, on purpose."""
-    marks = (path_mark(project.id, path) for path in paths)
-    stones = [found for mark in marks if (found := res.tombstones.has("path", mark, project.id))]
-    res.tombstones.lift(stones, now)
+    with res.index.read() as db:
+        ids = [page.id for path in paths if (page := rows.page_record(db, project.id, path))]
+    names: list[tuple[Kind, str]] = [("page", one) for one in ids]
+    names += [("path", path_mark(project.id, path)) for path in paths]
+    res.tombstones.lift([found for kind, name in names if (found := res.tombstones.has(kind, name, project.id))], now)
 
 
 def _keep_lines(path: Path, keep: Callable[[Any], bool]) -> None:

@@ -5,7 +5,7 @@ Bringing the index up to date is `local_base`'s, the language model's work `loca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ai_memory_mcp import handoff as handoffs
@@ -469,7 +469,7 @@ class LocalMemory(Compiling):
         first = handoffs.in_order(found)
         return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
 
-    def _welcome(self, project: Project, paths: Iterable[str]) -> None:
+    def _welcome(self, project: Project, paths: Sequence[str]) -> None:
         """Forget that these pages were forgotten."""
         if self.res.tombstones.ids("path"):
             from ai_memory_mcp import erasing

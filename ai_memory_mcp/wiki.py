@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import BusyError, InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import Commit, Difference, Touch, Walk, differences, header, how, is_page, tree_entries, walk
+from ai_memory_mcp.joining import BOTH, Gone, Line, nothing_gone
 from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
@@ -221,20 +222,29 @@ class ProjectWiki:
                 return
 
     def join(
-        self, other: str, judge: Judge, *, when: datetime, large: Container[str] = (), dry_run: bool = False
+        self,
+        other: str,
+        judge: Judge,
+        *,
+        when: datetime,
+        large: Container[str] = (),
+        gone: Gone = nothing_gone,
+        line: Line = BOTH,
+        dry_run: bool = False,
     ) -> Joined:
         """Bring the pages of another commit, which is in this repository, together with ours (see `joining`); what was
         edited by hand is committed first.
 
-        Raises like `commit`; killed half-way, the next join goes on.
+        Raises like `commit`; killed half-way, the next join goes on. What of a history that does not go on is left
+        in the repository goes with `drop_old`.
         """
         from ai_memory_mcp.joining import Plan
 
         deadline = time.monotonic() + _GIT_PATIENCE
         with self._alone() as repo:
             while True:
-                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)))
-                plan = Plan(three, judge, large)
+                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)), line)
+                plan = Plan(three, judge, large, gone)
                 edited = {} if dry_run else self._edited(repo, plan.files)
                 if edited:
                     self._record(repo, edited, _by_hand(edited), "by hand", when)
@@ -377,12 +387,49 @@ class ProjectWiki:
             self._clean_up()
             self._erase_files(edit)
             changed = rewrite_history(repo, edit)
-            with _index_lock(self._git / "index.lock") as got:
-                if not got:
-                    raise BusyError(f"Git holds {self._git / 'index.lock'}. Wait until it is done, and try again.")
-                _renew_index(repo)
+            self._renew(repo)
             drop_unreachable(repo)
         return changed
+
+    def leads_to(self, commit: str) -> bool:
+        """Tell whether the history leads back to a commit ('' is none). Raises StorageError."""
+        if not commit or not self._git.exists():
+            return False
+        from dulwich.graph import can_fast_forward
+
+        with self._repository() as repo:
+            head, one = _head(repo, strict=False), _oid(bytes.fromhex(commit))
+            return head is not None and one in repo.object_store and can_fast_forward(repo, one, head)
+
+    def note(self, message: str, *, when: datetime) -> None:
+        """Make a commit that changes nothing but says something, unless the last one does. Raises like `commit`."""
+        with self._alone() as repo:
+            head = _head(repo)
+            root = _root(repo, head)
+            if head is None or root is None:
+                return
+            if message.encode() in _raw(repo, bytes.fromhex(head.decode())):
+                return
+            new: list[_Object] = []
+            made = _oid(_add(new, "commit", _commit_data(root, [head], message, COMMITTER, when)))
+            _store(repo, new)
+            if not _advance(repo, head, made, message, when):
+                raise BusyError(f"Git holds the branch of {repo.path}. Wait until it is done, and try again.")
+
+    def drop_old(self) -> None:
+        """Remove what no branch leads to any more, and what was fetched: it may hold what was erased elsewhere."""
+        from ai_memory_mcp.wiki_rewrite import drop_traces, drop_unreachable
+
+        with self._alone() as repo:
+            drop_traces(repo)
+            self._renew(repo)
+            drop_unreachable(repo)
+
+    def _renew(self, repo: Repo) -> None:
+        with _index_lock(self._git / "index.lock") as got:
+            if not got:
+                raise BusyError(f"Git holds {self._git / 'index.lock'}. Wait until it is done, and try again.")
+            _renew_index(repo)
 
     def _erase_files(self, edit: Edit) -> None:
         """Do the same to the files, those that are no pages too."""
@@ -666,9 +713,12 @@ _Root = bytes | None  # the id of a tree, None where it holds nothing
 class _Three:
     """Our commit, another one and what they have in common, as `joining.Plan` looks at them."""
 
-    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> None:
-        self._wiki, self._repo = wiki, repo
-        self.ours, self.theirs, self.base = ours, theirs, _common(repo, ours, theirs)
+    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID, line: Line) -> None:
+        self._wiki, self._repo, self._line = wiki, repo, line
+        self.ours, self.theirs = ours, theirs
+        before = _oid(bytes.fromhex(line.base)) if line.base else None
+        known = before is not None and before in repo.object_store
+        self.base = before if known else _common(repo, ours, theirs)
         self.trees = _Trees(repo)
         self.roots = [_root(repo, commit) for commit in (self.base, ours, theirs)]
 
@@ -698,7 +748,8 @@ class _Three:
         """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""
         if side is None:
             return
-        for entry in self._repo.get_walker(include=[side], exclude=[other] if other else None):
+        known = [one for one in (other, self.base) if one]
+        for entry in self._repo.get_walker(include=[side], exclude=known or None):
             if ON_PURPOSE.encode() in entry.commit.message.splitlines():
                 yield _root(self._repo, entry.commit.id), [_root(self._repo, one) for one in entry.commit.parents]
 
@@ -708,13 +759,16 @@ class _Three:
         for path, data in plan.made.items():
             blobs[os.fsencode(path)] = _add(new, "blob", data)
         tree = self.trees.graft(self.roots[1], blobs, new)
-        if tree == self.roots[2] and self.ours in (None, self.base):
-            return self.theirs
-        if self.ours and tree == self.roots[1] and self.base == self.theirs:
-            return self.ours
-        parents = [one for one in (self.ours, self.theirs) if one and one != self.base]
-        message = f"Sync {len(blobs)} pages" + (f"\n\n{ON_PURPOSE}" if plan.moved else "")
-        data = _commit_data(tree or _add(new, "tree", b""), parents or [self.theirs], message, COMMITTER, when)
+        mine, other = self.ours if self._line.ours else None, self.theirs if self._line.theirs else None
+        if tree == self.roots[2] and other and (mine is None or mine == self.base):
+            return other
+        if tree == self.roots[1] and mine and (other is None or other == self.base):
+            return mine
+        parents = [one for one in (mine, other) if one and one != self.base] or [one for one in (mine, other) if one]
+        message = "\n\n".join(
+            [f"Sync {len(blobs)} pages", *filter(None, [self._line.words, ON_PURPOSE if plan.moved else ""])]
+        )
+        data = _commit_data(tree or _add(new, "tree", b""), parents, message, COMMITTER, when)
         return _oid(_add(new, "commit", data))
 
 

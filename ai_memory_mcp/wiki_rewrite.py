@@ -25,6 +25,7 @@ ERASED = b"(erased)\n"  # in place of the message of a commit that touched what 
 _FOLDER, _MODULE = b"40000", b"160000"
 _AT_ONCE = 16 * 1024 * 1024  # bytes of objects in memory
 _SIGNED = (b"gpgsig", b"gpgsig-sha256", b"mergetag")  # headers of a commit that would not be true any more
+_FETCHED = ("refs/remotes", "refs/ai-memory")  # has to be fetched again
 _TRACES = (  # what git keeps beside the history, and would lead to what is gone
     "logs",
     "ORIG_HEAD",
@@ -36,7 +37,7 @@ _TRACES = (  # what git keeps beside the history, and would lead to what is gone
     "TAG_EDITMSG",
     "rr-cache",
     "lost-found",
-    "refs/remotes",
+    *_FETCHED,
     "info/refs",
     "objects/info/commit-graph",
     "objects/info/commit-graphs",
@@ -80,10 +81,26 @@ def rewrite_history(repo: Repo, edit: Edit) -> int:
     if run.cut:
         files.write_atomic(git / "shallow", b"".join(_hex(one) + b"\n" for one in sorted(map(run.now, run.cut))))
     files.remove(git / "packed-refs")  # each has a file of its own by now
+    _remove_traces(git)
+    return sum(old != new for old, new in run.commits.items())
+
+
+def drop_traces(repo: Repo) -> None:
+    """Remove what leads to more than branches, tags and notes do: reflogs, what was fetched."""
+    for name in list(repo.refs.allkeys()):
+        if _is_fetched(name):
+            repo.refs.remove_if_equals(name, None)
+    _remove_traces(Path(repo.controldir()))
+
+
+def _remove_traces(git: Path) -> None:
     for trace in _TRACES:
         path = git / trace
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return sum(old != new for old, new in run.commits.items())
+
+
+def _is_fetched(name: bytes) -> bool:
+    return os.fsdecode(name).startswith(tuple(f"{one}/" for one in _FETCHED))
 
 
 def drop_unreachable(repo: Repo) -> int:
@@ -121,8 +138,8 @@ def _references(repo: Repo) -> dict[bytes, bytes]:
     """Return what every branch, tag, note and stash is, and a HEAD of no branch; not what came from remotes."""
     found = {}
     for name in repo.refs.allkeys():
-        sha = None if name.startswith(b"refs/remotes/") else repo.refs.read_loose_ref(name)
-        if sha is None and not name.startswith(b"refs/remotes/"):
+        sha = None if _is_fetched(name) else repo.refs.read_loose_ref(name)
+        if sha is None and not _is_fetched(name):
             sha = repo.refs.get_packed_refs().get(name)
         if sha and not sha.startswith(b"ref:"):
             found[bytes(name)] = bytes.fromhex(sha.decode())
