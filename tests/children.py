@@ -213,24 +213,7 @@ WATCHED = frozenset(  # where state on disk changes; pure modules would only dil
         "importing.py",
         "brief.py",
         "consolidate.py",
-        "erasing.py",
-        "reindex.py",
-        "scrubbing.py",
-        "tombstones.py",
-        "wiki_rewrite.py",
         "index/db.py",
         "index/rows.py",
     )
 )
-
-
-def erase_killed(home: str, what: str, word: str, at: int, counted: str) -> None:
-    """Erase a session, the project `work` or a text for good, and be killed as `ingest_killed` is."""
-    memory = opened(home)
-    here = Scope(cwd=str(Path(home).parent / "work"))
-    erase: dict[str, Callable[[], object]] = {
-        "session": lambda: memory.forget(here, word, for_good=True),
-        "project": lambda: memory.purge_project(here),
-        "text": lambda: memory.scrub(word),
-    }
-    killed(erase[what], memory, at, counted)

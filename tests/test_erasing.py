@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from pathlib import Path
 
 import pytest
-from children import child, erase_killed, opened
 from playing import DEAD, Player, repository
 from remotes import local, remote, serving, token
 from searching import fsck, traces
@@ -324,67 +322,6 @@ def test_events_of_another_machine_do_not_bring_a_session_back(home: Path, own_h
         far.ingest()
         assert far.status(Scope(cwd=str(work))).capture.filtered == 1
     assert traces(server) == []
-
-
-POINTS = 3
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A memory with a session, pages and a project that are to go."""
-    base = tmp_path_factory.mktemp("erasing") / "user"
-    home, work = base / "memory", repository(base / "work")
-    play(home, work, "keep", "the lexer", ago=3000)
-    play(home, work, CANARY, NAME, ago=2000)
-    memory = opened(str(home))
-    memory.ingest()
-    memory.write(Scope(cwd=str(work)), Draft(title="A decision", body=CANARY, agent="claude-code", session=CANARY))
-    memory.close()
-    shutil.copytree(base, base.parent / "kept", symlinks=True)
-    return base
-
-
-def killed_at(template: Path, what: str, line: int) -> Path:
-    shutil.rmtree(template)
-    shutil.copytree(template.parent / "kept", template, symlinks=True)
-    process = child(erase_killed, str(template / "memory"), what, CANARY, line, str(template.parent / "counted"))
-    process.join(60)
-    assert process.exitcode == (-9 if line else 0)
-    return template / "memory"
-
-
-def check(home: Path, what: str) -> None:
-    here = Scope(cwd=str(home.parent / "work"))
-    assert all("fatal" not in line and "error" not in line for line in fsck(home).splitlines())
-    memory = opened(str(home))
-    memory.status(here)  # any command goes on with it
-    memory.close()
-    assert not (home / ERASING).exists()
-    if traces(home):  # it was killed before it had noted what to erase: nothing has happened
-        assert memory.search(here, Query(text=CANARY)).hits
-        return
-    assert fsck(home) == ""
-    assert memory.status(here).problems == ()
-    if what != "project":
-        assert "lexer" in memory.read(here, "keep").text
-
-
-@pytest.mark.parametrize("what", ["session", "project", "text"])
-def test_killed_anywhere_the_next_command_goes_on(template: Path, what: str) -> None:
-    killed_at(template, what, 0)
-    lines = int((template.parent / "counted").read_text())
-    for point in range(POINTS):
-        line = 1 + (2 * point + 1) * lines // (2 * POINTS)
-        check(killed_at(template, what, line), what)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["session", "project", "text"])
-@pytest.mark.parametrize("point", range(40))
-def test_killed_at_many_more_lines(template: Path, what: str, point: int) -> None:
-    killed_at(template, what, 0)
-    lines = int((template.parent / "counted").read_text())
-    check(killed_at(template, what, 1 + point * lines // 40), what)
 
 
 def test_events_that_share_an_entry_are_refused_too(home: Path, memory: LocalMemory, here: Scope) -> None:
