@@ -7,6 +7,7 @@ nothing comes in meanwhile. Settings (`config.toml`, tokens) are never touched.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -21,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from ai_memory_mcp import consolidate, ingest, markdown, pages, registry, reindex, sessions, settle, sync_state
 from ai_memory_mcp.errors import InputError
-from ai_memory_mcp.files import private_dir, remove, storage_error, write_atomic
+from ai_memory_mcp.files import private_dir, remove, storage_error, sweep_dead, write_atomic
 from ai_memory_mcp.index import past, rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
@@ -280,6 +281,7 @@ def carry_out(res: Resources, intent: Intent, progress: Callable[[str], None] = 
     commits = _from_wiki(res, intent, scrubber)
     reindex.rebuild(res)
     _from_briefs(res, intent)
+    sweep_dead(res.home)
     remove(res.home / ERASING)
     return commits
 
@@ -337,8 +339,8 @@ def _from_journal(res: Resources, intent: Intent) -> None:
             remove(path)
     words = _edit(intent).words or bytes
     for name in intent.heirs:
-        if (folder / f"{name}.jsonl").is_file():
-            _change_lines(folder / f"{name}.jsonl", lambda one: _closed_without(one, words))
+        for ending in (".jsonl", ".jsonl.gz"):
+            _change_lines(folder / f"{name}{ending}", lambda one: _closed_without(one, words))
 
 
 def _closed_without(record: Any, words: Callable[[bytes], bytes]) -> Any:
@@ -527,7 +529,8 @@ def _change_lines(path: Path, change: Callable[[Any], Any]) -> None:
     if not path.exists():
         return
     told = []
-    before = path.read_bytes()
+    packed = path.suffix == ".gz"
+    before = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
     for line in before.splitlines(keepends=True):
         with suppress(ValueError):
             record = json.loads(line)
@@ -536,7 +539,7 @@ def _change_lines(path: Path, change: Callable[[Any], Any]) -> None:
                 told.append(line if made == record else json.dumps(made, ensure_ascii=False).encode() + b"\n")
     data = b"".join(told)
     if data != before:
-        write_atomic(path, data, durable=True)
+        write_atomic(path, gzip.compress(data, mtime=0) if packed else data, durable=True)
 
 
 def _clear(folder: Path) -> None:

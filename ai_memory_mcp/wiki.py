@@ -353,6 +353,7 @@ class ProjectWiki:
         for pattern in (
             "refs/heads/**/*.lock",
             "HEAD.lock",
+            ".*.tmp",
             "objects/*/*.lock",
             "objects/*/.*.tmp",
             "objects/tmp_pack_*",
