@@ -213,6 +213,7 @@ def _told(res: Resources, db: Connection, intent: Intent, project: Project | Non
             "sessions": intent.sessions,
             "observations": number,
             "places": scrubber.count(res.home) if scrubber else 0,
+            "left": scrubber.left(res.home) if scrubber else (),
             "for_good": True,
             "dry_run": dry_run,
         }

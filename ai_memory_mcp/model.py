@@ -598,7 +598,7 @@ class Erased(Value):
 
     `for_good`: out of history, journal and everything else; else a commit removed the pages, and history keeps them.
     `commits` are those of the history that had to be made anew, `places` in how many pages, journal files and other
-    files a text was found.
+    files a text was found. Settings that hold it, too, are `left` as they are.
     """
 
     what: Literal["page", "session", "project", "text"]
@@ -609,6 +609,7 @@ class Erased(Value):
     observations: int = 0
     commits: int = 0
     places: int = 0
+    left: tuple[str, ...] = ()
     for_good: bool = False
     dry_run: bool = False
 

@@ -20,8 +20,9 @@ from ai_memory_mcp.wiki_rewrite import Edit
 REPLACEMENT = "scrubbed-secret"
 SHORTEST = 4  # characters of a text: shorter ones would be in everything
 LINE = 8  # characters of a line of a longer text that is looked for alone
-KEPT = ("config.toml", "token", "tokens.json", "machine.json", "erasing.json")  # settings are not ours to change
-_NOT_HERE = ("wiki", "locks", "bin")  # wikis have histories, see `Edit`
+KEPT = ("config.toml", "token", "tokens.json", "machine.json", "installed.json")  # settings are not ours to change
+_OURS = ("erasing.json", "tombstones.jsonl")  # the one goes when all is done, the other holds no texts
+_NOT_HERE = ("wiki", "locks", "bin", "backups")  # wikis have histories, see `Edit`; backups are of agents' settings
 
 
 class Scrubber(NamedTuple):
@@ -71,6 +72,12 @@ class Scrubber(NamedTuple):
     def count(self, home: Path) -> int:
         """Return in how many files it stands, pages as they are now among them."""
         return sum(self._file(path, write=False) for path in (*_files(home), *_pages(home)))
+
+    def left(self, home: Path) -> list[str]:
+        """Return the settings, and copies of agents' settings, that hold it: `uninstall` needs them as they are."""
+        found = [home / name for name in KEPT]
+        found += [path for path in sorted((home / "backups").rglob("*")) if path.is_file()]
+        return [path.relative_to(home).as_posix() for path in found if self._file(path, write=False)]
 
     def _file(self, path: Path, *, write: bool) -> bool:
         try:
@@ -126,7 +133,7 @@ def _files(home: Path) -> list[Path]:
     for top in sorted(home.glob("*")) if home.is_dir() else ():
         if top.is_dir() and top.name not in _NOT_HERE:
             found += [path for path in sorted(top.rglob("*")) if path.is_file() and not path.is_symlink()]
-        elif top.is_file() and top.name not in KEPT and not top.name.startswith("index"):
+        elif top.is_file() and top.name not in (*KEPT, *_OURS) and not top.name.startswith("index"):
             found.append(top)
     return found
 

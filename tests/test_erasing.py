@@ -252,6 +252,7 @@ def test_a_text_is_scrubbed_from_everything(memory: LocalMemory, home: Path, wor
     memory.close()
     (home / "config.toml").unlink()
 
+    assert told.left == ("config.toml",)
     assert plan.places > 4
     assert (told.what, told.dry_run) == ("text", False)
     assert told.places >= plan.places
@@ -337,3 +338,16 @@ def test_events_that_share_an_entry_are_refused_too(home: Path, memory: LocalMem
 
     assert local(home).ingest().filtered == 2
     assert page.project
+
+
+def test_no_import_brings_a_page_back(memory: LocalMemory, here: Scope, own_home: Path) -> None:
+    folder = own_home / "docs"
+    folder.mkdir()
+    (folder / f"{CANARY}.md").write_text(f"# {NAME}\n\n{CANARY}\n")
+    (page,) = memory.import_markdown(here, folder).added.values()
+    memory.forget(here, page, for_good=True)
+    report = memory.import_markdown(here, folder)
+
+    assert report.added == {}
+    assert len(report.skipped) == 1
+    assert traces(memory.res.home) == []

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.context import opened, scope
 from ai_memory_mcp.cli.wire import agreed
+from ai_memory_mcp.config import environment, home_folder
 from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.files import remove
 from ai_memory_mcp.model import Erased, Scope
 
 
@@ -54,7 +56,7 @@ def _text(args: argparse.Namespace) -> str:
         return str(args.pattern)
     if sys.stdin.isatty():
         return getpass.getpass("Text to scrub (not shown): ")
-    return sys.stdin.readline().rstrip("\n")
+    return sys.stdin.read()
 
 
 def _for_good(args: argparse.Namespace, act: Callable[[bool], Erased], wanted: str = "") -> int:
@@ -68,9 +70,18 @@ def _for_good(args: argparse.Namespace, act: Callable[[bool], Erased], wanted: s
     if not args.yes:
         if not args.json:
             render.erased(plan)
+        if not sys.stdin.isatty():
+            raise InputError("nothing was erased: there is no terminal to ask on; look at the plan and add --yes")
         if not agreed("Erase this for good? It cannot be brought back."):
             render.warn("nothing was erased")
             return 1
     told = act(False)
+    _drop_copies()
     render.as_json(told) if args.json else render.erased(told)
     return 0
+
+
+def _drop_copies() -> None:
+    """Remove the briefs that this machine has, as the client of a server: the next ones are fetched anew."""
+    for path in (home_folder(environment()) / "brief").glob("[0-9a-f]*.json"):
+        remove(path)

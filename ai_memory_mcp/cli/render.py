@@ -201,6 +201,8 @@ def erased(told: Erased) -> None:
             out("An agent that still knows it can bring it in again: add it to `patterns`, [redact], in config.toml.")
     else:
         out(f"{told.what} {safe(told.name)}{where} {will}{how}  {word}".rstrip())
+    for path in told.left:
+        out(styled(f"  it stays in {safe(path)}, which only you can change", "yellow"))
     for path in told.pages[:20]:
         out(f"  {safe(path)}")
     if len(told.pages) > 20:
