@@ -285,7 +285,9 @@ class _Run:
         joined = wiki.join(tip, judge, when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run)
         if not self._dry_run:
             self._follow(project, joined, judge)
-        if line != joining.BOTH and not self._dry_run:
+        if line != joining.BOTH and self._dry_run:
+            wiki.drop_old()  # what was only looked at
+        elif line != joining.BOTH:
             if not line.theirs:
                 self._remember(project, replaced=tip)
             self._clean(project)

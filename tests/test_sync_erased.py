@@ -89,6 +89,8 @@ def test_what_others_did_meanwhile_stays_and_what_is_gone_does_not_come_back(
     b.sync()
     erase(a, f"notes/{CANARY}.md")
     a.write("Also", "by a")
+    assert "notes/mine.md" in a.sync(dry_run=True).received
+    assert traces(a.res.home) == []
     done = a.sync()
 
     assert set(done.received) == {"notes/mine.md", "notes/other.md", "project.md"}
