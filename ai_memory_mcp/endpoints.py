@@ -23,7 +23,9 @@ FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answ
 UPLOAD = "/upload"  # takes the files of an import; `folder` is then the upload's id
 READS = frozenset("resolve search read history recent handoffs brief sessions projects status".split())
 READS_UNLESS = {"lint": ("fix", "report"), "contradictions": ("judge",)}  # one of these is asked for
-LONG = frozenset("ingest import_markdown consolidate contradictions lint reindex".split())  # may take minutes
+LONG = frozenset(  # may take minutes
+    "ingest import_markdown consolidate contradictions lint reindex forget purge_project scrub".split()
+)
 OWN = frozenset(["close"])  # what everyone does for himself
 
 METHODS: Mapping[str, Any] = {

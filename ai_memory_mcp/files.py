@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 import time
@@ -21,6 +22,8 @@ from ai_memory_mcp.errors import BusyError, StorageError
 STALE = 3600  # seconds; no write takes that long
 PATIENCE = 2.0 if sys.platform == "win32" else 0.0  # seconds; elsewhere a refusal is meant
 TEMPORARY = ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
+
+_WRITER = re.compile(rf"^\.(\d+)-[0-9a-f]{{8}}\{TEMPORARY}$|-(\d+)\{TEMPORARY}$")  # the process, by the file's name
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and try again",
@@ -125,6 +128,15 @@ def sweep(folder: Path, *, now: float, pattern: str = f".*{TEMPORARY}", age: flo
         with suppress(OSError):  # another process may sweep as well
             if now - path.stat().st_mtime > age:
                 path.unlink()
+
+
+def sweep_dead(folder: Path) -> None:
+    """Remove the unfinished files of writers that do not run any more, wherever they lie in a folder."""
+    for path in folder.rglob(f".*{TEMPORARY}"):
+        writer = _WRITER.search(path.name)
+        if writer and not process_lives(int(writer[1] or writer[2])):
+            with suppress(OSError):
+                remove(path)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 
 from ai_memory_mcp import processes
@@ -23,6 +24,7 @@ MOVE_LIMIT = 600.0  # seconds for a fetch or a push
 SMALL = 1_000_000  # bytes of a front page
 LARGEST = "16m"  # of one file that is taken from a remote
 _HEAD = "refs/heads/"
+_US = (("NAME", "ai-memory"), ("EMAIL", "ai-memory@localhost"))
 _PLACES = frozenset(  # where a git hook that starts us would have git work instead
     """GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_NAMESPACE
     GIT_COMMON_DIR GIT_PREFIX GIT_QUARANTINE_PATH GIT_TRACE GIT_TRACE_CURL GIT_TRACE_PACKET""".split()
@@ -66,13 +68,29 @@ class Remote:
         self._run(folder, MOVE_LIMIT, "fetch", *flags, "--", self.url, what)
         return self._run(folder, LIST_LIMIT, "rev-parse", "--verify", FETCHED).strip()
 
-    def push(self, folder: Path, commit: str, branch: str) -> str:
-        """Push a commit to a branch that it goes on from; return '' or what git says against it."""
+    def push(self, folder: Path, commit: str, branch: str, *, instead_of: str = "") -> str:
+        """Push a commit to a branch that it goes on from, or that is `instead_of` another commit and still is at that;
+        return '' or what git says against it."""
+        force = [f"--force-with-lease={_HEAD}{branch}:{instead_of}"] if instead_of else []
+        flags = ["--quiet", "--no-verify", *force]
         try:
-            self._run(folder, MOVE_LIMIT, "push", "--quiet", "--no-verify", "--", self.url, f"{commit}:{_HEAD}{branch}")
+            self._run(folder, MOVE_LIMIT, "push", *flags, "--", self.url, f"{commit}:{_HEAD}{branch}")
         except SyncError as error:
             return str(error)
         return ""
+
+    def erasures(self, folder: Path, commit: str) -> str:
+        """Return the messages of those commits that tell of something erased, see `tombstones.erasures`."""
+        if not commit:
+            return ""
+        return self._run(folder, MOVE_LIMIT, "log", "--format=%B", "--grep=^Erasure: ", commit)
+
+    def grave(self, folder: Path, message: str, when: datetime) -> str:
+        """Make a commit of nothing, with no history; return its id."""
+        tree = self._run(folder, LIST_LIMIT, "write-tree").strip()
+        at = f"{int(when.timestamp())} +0000"
+        who = {f"GIT_{one}_{what}": told for one in ("AUTHOR", "COMMITTER") for what, told in (*_US, ("DATE", at))}
+        return self._run(folder, LIST_LIMIT, "commit-tree", "-m", message, tree, env=who).strip()
 
     def large(self, folder: Path, commit: str, known: str) -> frozenset[str]:
         """Return the ids of files in the commits not `known` ('' for all) that are larger than LARGEST."""
@@ -96,12 +114,14 @@ class Remote:
             self._run(None, LIST_LIMIT, "init", "--quiet", "--bare", "--template=", str(folder))
         return folder
 
-    def _run(self, folder: Path | None, limit: float, command: str, *args: str) -> str:
+    def _run(
+        self, folder: Path | None, limit: float, command: str, *args: str, env: Mapping[str, str] | None = None
+    ) -> str:
         settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
         where = [f"--git-dir={folder}"] if folder else []
         line = ["git", *where, *settings, command, *args]
         try:
-            done = processes.run(line, env=self._environment(), limit=limit, stopped=self._stopped)
+            done = processes.run(line, env={**self._environment(), **(env or {})}, limit=limit, stopped=self._stopped)
         except subprocess.TimeoutExpired:
             why = "the server stops" if self._stopped() else f"it took longer than {limit:g} s"
             raise SyncError(f"git {command} with {self.shown} was ended: {why}") from None

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
@@ -28,9 +28,10 @@ from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.llm_queue import Queue
 from ai_memory_mcp.model import PAST, Event, IngestReport, Observation, Origin, Project
 from ai_memory_mcp.observe import TIMED, observe
-from ai_memory_mcp.project import Identity, branch_of, from_origin, identify
+from ai_memory_mcp.project import Identity, branch_of, from_origin, identify, remote_id
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.spool import Entry
+from ai_memory_mcp.tombstones import Tombstone, path_mark
 
 BATCH = 1000  # events per index transaction: searches are never kept waiting long
 DOUBLE = 5_000  # ms within which the same event without ids of its own is a double delivery
@@ -90,6 +91,7 @@ class Places:
         self.res = res
         self.now = now
         self.found: dict[tuple[str, str, Origin | None], Place] = {}
+        self.erased: dict[tuple[str, str, Origin | None], datetime | None] = {}
 
     def of(self, event: Event) -> Place:
         """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
@@ -97,6 +99,35 @@ class Places:
         place = self.found.pop(key) if key in self.found else self._look_up(event)
         self.found[key] = place  # the one seen last comes last
         return place
+
+    def works_here(self, event: Event, native: str) -> bool:
+        """Tell whether an agent's session, which was taken out of a project, lives on in the one of this event."""
+        with self.res.index.read() as db:
+            alive = {row.project for row in rows.native_sessions(db, event.agent, native)}
+            known = [project for project in rows.projects(db) if project.id in alive]
+        identity = self._identity(event) if known else None
+        if identity is None:
+            return False
+        return _kind(event, spec_of(event.agent)) in _FOLLOWERS or registry.find(identity, known) is not None
+
+    def purged(self, event: Event) -> datetime | None:
+        """Return when the project that this event is of was erased, None where it never was."""
+        key = (event.root, event.marker, event.origin)
+        if key not in self.erased:
+            stones = self.res.tombstones
+            identity = self._identity(event) if stones.ids("project") else None
+            marks = [identity.id, *map(remote_id, filter(None, [identity.remote]))] if identity else []
+            marks += [path_mark("", home) for home in (*identity.homes, identity.root)] if identity else []
+            found = [stone.at for mark in marks if (stone := stones.has("project", mark))]
+            self.erased[key] = max(found, default=None)
+        return self.erased[key]
+
+    def _identity(self, event: Event) -> Identity | None:
+        at = max(event.root, os.path.dirname(event.marker), key=len) or event.cwd
+        try:
+            return from_origin(event.origin) if event.origin else identify(at, self.res.user_home)
+        except ProjectError:  # told where its place is looked up
+            return None
 
     def _look_up(self, event: Event) -> Place:
         with self.res.index.read() as db:
@@ -158,6 +189,8 @@ def lock(res: Resources, timeout: float) -> Any:
 
 def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, int]:
     """Store one batch: journal, then index, then the spool entries go."""
+    if res.tombstones.ids("session") or res.tombstones.ids("project"):
+        entries = [_unless_gone(res, places, entry) for entry in entries]
     prepared = [(entry, _place(places, entry)) for entry in entries]
     with res.index.write() as db:
         batch = Batch(Ledger(db))
@@ -185,6 +218,24 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
             Queue(res.home).add(session, project_id)
     res.spool.drop(entries)
     return batch.report
+
+
+def _unless_gone(res: Resources, places: Places, entry: Entry) -> Entry:
+    """Return an entry, empty where it is of a session that was taken out of memory: it counts as filtered."""
+    event = entry.event
+    if event is None or event.problem or event.filtered or event.event == GONE:
+        return entry
+    native = _native(event, spec_of(event.agent))
+    mark = sessions.native_mark(event.agent, native)
+    if res.tombstones.has("session", mark):
+        gone = not places.works_here(event, native)
+    else:
+        since = places.purged(event)
+        gone = since is not None and event.at <= since
+        if gone and since:  # of a session that nobody knew of then: what it goes on with is not wanted either
+            res.tombstones.add([Tombstone(kind="session", id=mark, why="erased", at=since)])
+    told = {"filtered": "of a session that was taken out of memory", "payload": {}, "offered": ""}
+    return replace(entry, event=event.model_copy(update=told)) if gone else entry
 
 
 def _place(places: Places, entry: Entry) -> Place | str:

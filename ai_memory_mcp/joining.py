@@ -2,14 +2,14 @@
 
 Of what both sides have changed a judge says what it is to be. Only pages and plain files with names that every system
 can hold are taken. A file goes only where a commit of one side says that it removed it on purpose and the other side
-has not changed it since: whatever else is missing comes again.
+has not changed it since: whatever else is missing comes again. What was taken out of memory for good goes in any case.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.gitlog import Difference, Entry, is_page
@@ -19,6 +19,31 @@ _FILES = frozenset([b"100644", b"100755", b"100664"])  # modes
 
 Judge = Callable[[str, bytes | None, bytes | None, bytes], bytes]
 """Says what a page is to be, from its path and its bytes in the common version, here, and there; the last are new."""
+
+
+class Gone(Protocol):
+    """Knows what was taken out of memory."""
+
+    def __call__(self, path: str, read: Callable[[], bytes], *, here: bool) -> str:
+        """Say why what is at a path on our side (or else the other) must not be there, '' when it may."""
+
+
+class Line(NamedTuple):
+    """Which of two histories go on. One that holds what was erased on the other side does not: what both have by now
+    is then put on top of the other one alone. `base` is the version that both had last before that, '' if unknown."""
+
+    ours: bool = True
+    theirs: bool = True
+    base: str = ""
+    words: str = ""  # of the commit, after its first line
+
+
+BOTH = Line()
+
+
+def nothing_gone(path: str, read: Callable[[], bytes], *, here: bool) -> str:
+    """Say that all of it may be there."""
+    return ""
 
 
 class Sides(Protocol):
@@ -50,12 +75,12 @@ class Plan:
     history. `moved`: something of the other side is not under its name any more.
     """
 
-    def __init__(self, sides: Sides, judge: Judge, large: Container[str]) -> None:
+    def __init__(self, sides: Sides, judge: Judge, large: Container[str], gone: Gone = nothing_gone) -> None:
         self.files: dict[str, bytes | None] = {}
         self.made: dict[str, bytes] = {}
         self.left_out: dict[str, str] = {}
         self.moved = False
-        self._sides, self._judge, self._large = sides, judge, large
+        self._sides, self._judge, self._large, self._gone = sides, judge, large, gone
         self._untracked: set[str] = set()  # to leave our history, not the disk
         self._kept: list[str] = []
         self._names: _Names | None = None
@@ -83,10 +108,16 @@ class Plan:
 
     def _decide(self, path: str, was: bytes | None, mine: Entry | None, other: Entry | None) -> None:
         refused = self._refusal(path, other)
-        if refused:
-            self.left_out[path] = refused
+        buried = "" if refused else self._buried(path, other, here=False)
+        if refused or buried:
+            self.left_out[path] = refused or buried
+            self.moved |= bool(buried)
             other = None
-        if mine and self._refusal(path, mine):
+        if self._buried(path, mine, here=True):
+            self.files[path] = None
+            if other is not None:
+                self._come(path, None, other)
+        elif mine and self._refusal(path, mine):
             if was or refused:
                 self.files[path] = None
                 self._untracked.add(path)
@@ -94,7 +125,7 @@ class Plan:
             if other is not None:
                 self._come(path, was, other)
         elif other is None:
-            if was == mine.id and not refused:
+            if was == mine.id and not refused and not buried:
                 self._go(path)
         elif mine.id == other.id:
             self.files[path] = mine.id  # with the mode of a page
@@ -116,6 +147,10 @@ class Plan:
         except InputError as error:
             return str(error)
         return "" if self._sides.inside(path) else "a symbolic link is in its way"
+
+    def _buried(self, path: str, entry: Entry | None, *, here: bool) -> str:
+        """Say why a thing was taken out of memory, '' where it was not (or none is there)."""
+        return self._gone(path, lambda: self._sides.read(entry.id), here=here) if entry else ""
 
     def _come(self, path: str, was: bytes | None, other: Entry) -> None:
         if was == other.id:

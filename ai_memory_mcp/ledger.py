@@ -16,6 +16,7 @@ from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.journal import PACKED, Journal
 from ai_memory_mcp.model import Feedback, Observation
 from ai_memory_mcp.observe import is_real_prompt
+from ai_memory_mcp.tombstones import Tombstones
 
 _USES = "uses:"  # + project id, among the facts about the index: bytes of the file that were counted
 
@@ -39,8 +40,9 @@ def rewrite(index: Index, journal: Journal, name: str, records: Sequence[dict[st
 class Ledger:
     """Applies records within one index transaction; keeps the sessions it touches in memory until `flush`."""
 
-    def __init__(self, db: Connection) -> None:
+    def __init__(self, db: Connection, gone: Tombstones | None = None) -> None:
         self.db = db
+        self._gone = gone  # sessions that must not come back out of the journal
         self._rows: dict[str, SessionRow | None] = {}
         self._changed: set[str] = set()
         self._heard: set[str] = set()  # terms, for the vocabulary
@@ -95,7 +97,7 @@ class Ledger:
         told = dict(record)
         kind = told.pop("type", "")
         if kind == "session":
-            if self.session(told["id"]) is None:
+            if self.session(told["id"]) is None and not (self._gone and self._gone.has("session", told["id"])):
                 self.keep(SessionRow.model_validate(told))
         elif kind == "observation":
             self.observe(Observation.model_validate(told))

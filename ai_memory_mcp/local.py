@@ -20,6 +20,7 @@ from ai_memory_mcp.errors import (
 from ai_memory_mcp.files import file_stamp
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
+from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.local_base import WRITE_WAIT, utc_now
 from ai_memory_mcp.local_model import Compiling
 from ai_memory_mcp.memory import Memory, Progress
@@ -29,6 +30,7 @@ from ai_memory_mcp.model import (
     Capture,
     Document,
     Draft,
+    Erased,
     Event,
     Feedback,
     Figures,
@@ -52,6 +54,7 @@ from ai_memory_mcp.model import (
     Verdict,
 )
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.tombstones import ERASING
 
 
 def open_local(home: Path | None = None) -> LocalMemory:
@@ -180,6 +183,8 @@ class LocalMemory(Compiling):
         waiting = self._handoffs(resolved, every=False)
         aside = list(self.res.spool.kept_aside())
         problems = [*([self._trouble] if self._trouble else []), *troubles]
+        if (self.res.home / ERASING).exists():
+            problems.append("what was to be erased for good is not gone yet; every command goes on with it")
         return Status(
             home=str(self.res.home),
             project={
@@ -224,6 +229,7 @@ class LocalMemory(Compiling):
             if not self._notice(resolved, always=True):
                 raise
             page = writing.write(self.res, project, draft, self._redactor(), now=utc_now())
+        self._welcome(project, [page.path])
         self._changed(project)
         return page
 
@@ -253,6 +259,60 @@ class LocalMemory(Compiling):
         )
         feedback.keep(self.res, project, told)
         return told
+
+    def forget(
+        self, scope: Scope, ref: str, *, for_good: bool = False, dry_run: bool = False, agent: str = ""
+    ) -> Erased:
+        """Remove a page or a session: by a commit, or for good from everything that is kept here."""
+        from ai_memory_mcp import erasing
+
+        resolved, ref, now = self._fresh(scope), _plain(ref), utc_now()
+
+        def found(db: Connection) -> tuple[Project, str | SessionRow]:
+            for project in self._places(db, resolved, scope, ref):
+                one = erasing.find(db, project, ref)
+                if one:
+                    return project, one
+            raise self._nothing(resolved, scope, ref)
+
+        def plan(db: Connection) -> tuple[erasing.Intent, Project]:
+            project, one = found(db)
+            return erasing.plan(db, project, one, at=now), project
+
+        if for_good:
+            return erasing.run(self.res, plan, lambda: self._ingest(always=True), dry_run=dry_run)
+        with self.res.index.read() as db:
+            project, one = found(db)
+        if dry_run:
+            return erasing.dry(self.res, project, one, now=now)
+        told = erasing.forget(self.res, project, one, now=now, author=agent or "user")
+        self._changed(project)
+        return told
+
+    def purge_project(self, scope: Scope, *, dry_run: bool = False) -> Erased:
+        """Remove a project for good, with everything that belongs to it."""
+        from ai_memory_mcp import erasing
+
+        project, now = self._here(scope), utc_now()
+
+        def plan(db: Connection) -> tuple[erasing.Intent, Project]:
+            known = rows.project(db, project.id)
+            if known is None:
+                raise NotFoundError(f"the project {project.name} has no memory")
+            return erasing.plan_project(db, known, at=now), known
+
+        told = erasing.run(self.res, plan, lambda: self._ingest(always=True), dry_run=dry_run)
+        if not dry_run:
+            self._touched.pop(project.id, None)
+        return told
+
+    def scrub(self, text: str, *, regex: bool = False, dry_run: bool = False) -> Erased:
+        """Take a text out of everything that is kept here, history included."""
+        from ai_memory_mcp import erasing
+
+        self._fresh(None)
+        intent = erasing.plan_text(text, regex=regex, at=utc_now())
+        return erasing.run(self.res, lambda _: (intent, None), lambda: self._ingest(always=True), dry_run=dry_run)
 
     def leave_handoff(self, scope: Scope, draft: HandoffDraft) -> Handoff:
         """Leave a handoff by hand; it goes before automatic ones."""
@@ -293,6 +353,7 @@ class LocalMemory(Compiling):
 
         project = self._here(scope)
         done = reverting.revert(self.res, project, ref.strip(), now=utc_now())
+        self._welcome(project, done.pages)
         self._changed(project)
         return done
 
@@ -461,6 +522,13 @@ class LocalMemory(Compiling):
                     found.append(one.model_copy(update={"state": state}))
         first = handoffs.in_order(found)
         return tuple([*first, *(one for one in found if not handoffs.waiting(one))] if every else first)
+
+    def _welcome(self, project: Project, paths: Sequence[str]) -> None:
+        """Forget that these pages were forgotten."""
+        if self.res.tombstones.ids("path"):
+            from ai_memory_mcp import erasing
+
+            erasing.welcome(self.res, project, paths, now=utc_now())
 
     def _waiting(self, scope: Scope, ref: str, agent: str) -> Handoff:
         every = self.handoffs(scope, every=True)

@@ -31,6 +31,7 @@ from ai_memory_mcp.model import (
 )
 from ai_memory_mcp.project import workspace_id
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.tombstones import ERASING
 
 if TYPE_CHECKING:
     from ai_memory_mcp.redact import Redactor
@@ -101,7 +102,15 @@ class LocalBase:
         self._touched.clear()
 
     def _ready(self) -> None:
-        """Make sure that there is an index; build it from the files when it is missing or of another version."""
+        """Make sure that there is an index; build it from the files when it is missing or of another version.
+
+        What somebody was killed at erasing is erased first.
+        """
+        if (self.res.home / ERASING).exists():
+            from ai_memory_mcp import erasing
+
+            with suppress(StorageError):  # somebody is at it, or the disk refuses: `status` tells
+                erasing.finish(self.res)
         if self.res.index.ready():
             return
         from ai_memory_mcp import ingest, reindex

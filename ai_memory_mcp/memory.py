@@ -13,6 +13,7 @@ from ai_memory_mcp.model import (
     Contradiction,
     Document,
     Draft,
+    Erased,
     Feedback,
     Handoff,
     HandoffDraft,
@@ -69,6 +70,19 @@ class Memory(Protocol):
     ) -> Feedback:
         """Say what a page or an observation was worth, in place of what the same session said of it earlier.
         Raises NotFoundError."""
+
+    def forget(
+        self, scope: Scope, ref: str, *, for_good: bool = False, dry_run: bool = False, agent: str = ""
+    ) -> Erased:
+        """Remove a page or a session by a commit, which history keeps; `for_good` from history, journal, index and
+        every other file, with what was made of a session. Raises NotFoundError, InputError, StorageError."""
+
+    def purge_project(self, scope: Scope, *, dry_run: bool = False) -> Erased:
+        """Remove a project for good, with everything that belongs to it. Raises ProjectError, NotFoundError."""
+
+    def scrub(self, text: str, *, regex: bool = False, dry_run: bool = False) -> Erased:
+        """Take a text out of all projects for good, history included: a secret that was found later. Raises
+        InputError for one that would take too much."""
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         """The pages changed last, newest first."""

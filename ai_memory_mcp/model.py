@@ -671,6 +671,27 @@ class SyncReport(Value):
     dry_run: bool = False
 
 
+class Erased(Value):
+    """What was taken out of memory, or would be (`dry_run`): a page, a session, a project, or a text (`what`).
+
+    `for_good`: out of history, journal and everything else; else a commit removed the pages, and history keeps them.
+    `commits` are those of the history that had to be made anew, `places` in how many pages, journal files and other
+    files a text was found. Settings that hold it, too, are `left` as they are.
+    """
+
+    what: Literal["page", "session", "project", "text"]
+    name: str = ""
+    project: str = ""
+    pages: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    observations: int = 0
+    commits: int = 0
+    places: int = 0
+    left: tuple[str, ...] = ()
+    for_good: bool = False
+    dry_run: bool = False
+
+
 class Contradiction(Value):
     """Two pages that cannot both hold, with what each of them says, word for word."""
 

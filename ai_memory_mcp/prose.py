@@ -24,7 +24,9 @@ class Section(NamedTuple):
 
 _FENCE = re.compile(r"<(/?)(\s*)(?=ai-memory-brief)", re.I)
 _UNSEEN = "[\\s\\u0000-\\u001f\\u007f-\\u009f\\u00ad\\u061c\\u180e\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\U000e0000-\\U000e007f]*"
-_DATA = re.compile(f"<((?:{_UNSEEN}/)?{_UNSEEN}{_UNSEEN.join('memory')}{_UNSEEN}-{_UNSEEN}{_UNSEEN.join('data')})", re.I)
+_DATA = re.compile(
+    f"<((?:{_UNSEEN}/)?{_UNSEEN}{_UNSEEN.join('memory')}{_UNSEEN}-{_UNSEEN}{_UNSEEN.join('data')})", re.I
+)
 _CODE_BLOCK = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.S | re.M)
 _HTML = re.compile(r"<(?=[/!?]|(?:script|style|iframe|img|svg|object|embed|form|input|a|div|span|details|summary|h[1-6])\b)", re.I)  # fmt: skip
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 from ai_memory_mcp import history, pages, registry
 from ai_memory_mcp.errors import StorageError
@@ -14,12 +15,14 @@ from ai_memory_mcp.resources import Resources
 
 
 def rebuild(res: Resources) -> None:
-    """Throw the index away and make it again: projects, pages, history, handoffs, sessions, observations, counts.
+    """Make the index again: projects, pages, history, handoffs, sessions, observations, counts.
 
-    Nothing else is read than files; marked complete only at the end, so that an interrupted run is begun again.
+    It is built beside the one that there is, which answers until the new one is complete and takes its place. Nothing
+    else is read than files. A run that was interrupted leaves the old index, and is begun again.
     """
-    res.index.discard()
-    with res.index.write() as db:
+    fresh = replace(res, index=res.index.beside())
+    fresh.index.discard()
+    with fresh.index.write() as db:
         for project in _on_disk(res, known=()):
             rows.put_project(db, project)
             stamps = res.wiki(project).scan({}).added
@@ -27,8 +30,23 @@ def rebuild(res: Resources) -> None:
                 pages.index_file(db, res, project, path)
             with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
                 history.rebuild(db, res, project)
-        Ledger(db).catch_up(res.journal)
+        Ledger(db, res.tombstones).catch_up(res.journal)
         rows.set_meta(db, "complete", "1")
+    res.index.become(fresh.index, lambda: _catch_up_pages(fresh))
+
+
+def _catch_up_pages(fresh: Resources) -> None:
+    """Take in what was written while the index was built. The caller keeps writers of the old one out."""
+    catch_up(fresh)
+    with fresh.index.read() as db:
+        projects = rows.projects(db)
+    for project in projects:
+        with fresh.index.read() as db:
+            seen = fresh.wiki(project).scan(rows.page_stamps(db, project.id))
+        with fresh.index.write() as db:
+            for path in (*seen.changed, *seen.added, *seen.vanished):
+                pages.index_file(db, fresh, project, path)
+        history.catch_up(fresh, project)
 
 
 def catch_up(res: Resources) -> None:
@@ -39,7 +57,7 @@ def catch_up(res: Resources) -> None:
     with res.index.write() as db:
         for project in _on_disk(res, known={project.id for project in rows.projects(db)}):
             rows.put_project(db, project)
-        Ledger(db).catch_up(res.journal)
+        Ledger(db, res.tombstones).catch_up(res.journal)
 
 
 def _on_disk(res: Resources, known: Container[str]) -> Iterator[Project]:

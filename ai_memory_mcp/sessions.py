@@ -42,6 +42,11 @@ def session_id(agent: str, native_id: str, project_id: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"session:{agent}:{native_id}:{project_id}"))
 
 
+def native_mark(agent: str, native_id: str) -> str:
+    """Return what stands for an agent's own session, in whatever project it works, among what is gone."""
+    return str(uuid.uuid5(NAMESPACE, f"native:{agent}:{native_id}"))
+
+
 def fold(row: SessionRow, observation: Observation) -> SessionRow:
     """Return the session after one more observation. A prompt or a tool use reopens a closed one.
 
@@ -173,7 +178,7 @@ def close(res: Resources, project: Project, row: SessionRow, *, over: bool = Tru
     handoff. What was made better of the same observations stays as it is. The caller holds the project's handoff
     lock, so that nobody accepts what is being rewritten.
     """
-    if not row.prompts and not row.tools:
+    if (not row.prompts and not row.tools) or res.tombstones.has("session", row.id):
         return row, None
     work = survey(res, project, row)
     if row.pruned and not work.observations:
@@ -276,6 +281,12 @@ def _carried_over(made: Handoff, old: Handoff) -> Handoff:
 def stamped(text: str) -> str:
     """Mark a compiled page with a check sum of its body, so that an edit by hand is seen and never overwritten."""
     return markdown.set_keys(text, {"compiled": _check(markdown.parse(text)[1])})
+
+
+def is_compiled(text: str) -> bool:
+    """Tell whether a page was compiled and nobody has changed its body since."""
+    meta, body = markdown.parse(text)
+    return str(meta.get("compiled", "")) == _check(body)
 
 
 class Standing(NamedTuple):

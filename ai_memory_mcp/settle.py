@@ -202,7 +202,12 @@ def _change(
 
 def handoff_lock(res: Resources, project: Project) -> AbstractContextManager[bool]:
     """Return the lock under which the project's handoffs change. Order: ingest, handoff, wiki, index."""
-    return locked(res.home / "locks" / f"handoff-{project.id}.lock", timeout=LOCK_WAIT)
+    return handoff_lock_of(res, project.id)
+
+
+def handoff_lock_of(res: Resources, project_id: str) -> AbstractContextManager[bool]:
+    """The same for the project with this id."""
+    return locked(res.home / "locks" / f"handoff-{project_id}.lock", timeout=LOCK_WAIT)
 
 
 def _same_origin(res: Resources, project: Project, taken: Handoff) -> dict[str, str | None]:
@@ -236,7 +241,8 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
 def sweep_home(home: Path) -> None:
     """Remove what killed writers and sessions of long ago have left."""
     now = datetime.now(timezone.utc).timestamp()
-    for folder in ("", "spool", "spool/set-aside", "brief", "bin", "cache", "llm", "backups"):
+    kept = ("spool", "spool/set-aside", "journal", "brief", "bin", "cache", "llm", "backups", "sync", "sync/erased")
+    for folder in ("", *kept):
         sweep(home / folder, now=now)
     for journal in (home / "journal").glob("*"):
         sweep(journal, now=now)

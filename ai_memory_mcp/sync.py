@@ -8,7 +8,6 @@ among them, travel.
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import re
 import shutil
@@ -21,34 +20,28 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from ai_memory_mcp import markdown, merging, pages, registry
+from ai_memory_mcp import ingest, joining, markdown, merging, pages, registry, reindex, sync_state
 from ai_memory_mcp.config import remote_fault
 from ai_memory_mcp.errors import AiMemoryError, InputError, SyncError
-from ai_memory_mcp.files import locked, private_dir, write_atomic
+from ai_memory_mcp.files import private_dir, remove, write_atomic
 from ai_memory_mcp.gitremote import Remote, shown
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Project, Synced, SyncReport, SyncStatus, Value
 from ai_memory_mcp.project import workspace_id
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.sync_erased import GonePages, line_of, project_stone
+from ai_memory_mcp.tombstones import Erasure, erasures
 from ai_memory_mcp.wiki import Joined
 
 TRIES = 8  # of a push, when others push at the same time
 PAUSE = 0.4  # seconds between them, at most
 MOST_TEXT = 2_000_000  # characters of a page that is merged line by line
+INGEST_WAIT = 60.0  # seconds
 _GENERATED = ("index", "lint")
-
-
-class State(Value):
-    """What is remembered of a project's sync, in `sync/<project id>.json`."""
-
-    key: str = ""  # of the remote
-    remote: str = ""
-    branch: str = ""
-    tip: str = ""  # the commit of the branch that is merged here
-    last: datetime | None = None
-    error: str = ""
-    in_conflict: tuple[str, ...] = ()
+_FORCED = (
+    "something was erased for good, so the branch has to be replaced: allow forced pushes there, or remove the branch"
+)
 
 
 class _Known(Value):
@@ -90,10 +83,11 @@ def run(
         raise InputError(
             "no remote is set up, so nothing is synced; give one with --remote URL, or [sync] remote in config.toml"
         )
-    with locked(res.home / "locks" / "sync.lock", timeout=wait):
+    with sync_state.lock(res, wait):
         work = _Run(res, redactor, env, now, dry_run, stopped)
         try:
-            found = [work.sync(project, remote or _remote_of(res, project)) for project in projects]
+            found = work.tell_of_erased({remote, config.remote, *config.remotes.values()} - {""})
+            found += [work.sync(project, remote or _remote_of(res, project)) for project in projects]
             if discover and (everywhere := remote or config.remote):
                 found += work.discover(everywhere, found)
         finally:
@@ -103,8 +97,8 @@ def run(
 
 def status(res: Resources, project: Project) -> SyncStatus | None:
     """Return how it stands with the sync of a project, None where it was never synced."""
-    state = _state(res, project.id)
-    if state == State():
+    state = sync_state.load(res, project.id)
+    if state == sync_state.State():
         return None
     return SyncStatus(
         remote=state.remote,
@@ -148,6 +142,34 @@ class _Run:
             private_dir(self._res.home / "cache")
             write_atomic(_cache_path(self._res), _Cache(commits=self._looked_at).model_dump_json().encode())
 
+    def tell_of_erased(self, urls: Iterable[str]) -> list[Synced]:
+        """Have the branches of projects that were erased here hold nothing any more, and say so."""
+        found = []
+        by_key = {sync_state.key(url): url for url in urls}
+        for grave in sync_state.graves(self._res):
+            if url := by_key.get(grave.key):
+                told = Synced(project="(erased)", id=grave.project, workspace="", remote=shown(url), state="planned")
+                if not self._dry_run:
+                    told = told.model_copy(update=self._tell_of(grave, url))
+                found.append(told)
+        return found
+
+    def _tell_of(self, grave: sync_state.Grave, url: str) -> dict[str, str]:
+        try:
+            tips = self._list(url)
+            branch = next((one for one in tips if sync_state.branch_mark(one) == grave.branch), "")
+            if branch:
+                remote = self._remote(url)
+                scratch = remote.scratch(self._scratch)
+                commit = remote.grave(scratch, grave.message(), grave.at)
+                if refused := remote.push(scratch, commit, branch, instead_of=tips[branch]):
+                    return {"state": "failed", "note": f"{refused}; {_FORCED}"}
+                tips[branch] = commit
+        except SyncError as error:
+            return {"state": "failed", "note": str(error)}
+        sync_state.drop(self._res, grave)
+        return {"state": "synced", "note": "its branch is empty now, and tells other machines that it was erased"}
+
     def sync(self, project: Project, url: str, branch: str = "", *, new: bool = False) -> Synced:
         """Sync one project; never raises what a person can act on."""
         told = Synced(project=project.name, id=project.id, workspace=project.workspace, state="failed", new=new)
@@ -158,8 +180,8 @@ class _Run:
             return self._sync(project, url, branch, told)
         except AiMemoryError as error:
             if not self._dry_run and not new:
-                state = _state(self._res, project.id).model_copy(update={"error": str(error)})
-                _keep(self._res, project.id, state)
+                state = sync_state.load(self._res, project.id).model_copy(update={"error": str(error)})
+                sync_state.keep(self._res, project.id, state)
             return told.model_copy(update={"note": str(error)})
 
     def discover(self, url: str, done: Sequence[Synced]) -> list[Synced]:
@@ -183,6 +205,10 @@ class _Run:
     def _discovered(self, url: str, branch: str, told: _Known) -> Synced:
         with self._res.index.read() as db:
             known = {project.id: project for project in rows.projects(db)}
+        stone = self._res.tombstones.has("project", told.id)
+        if stone and markdown.when_from(markdown.parse(told.text)[0].get("created"), stone.at) <= stone.at:
+            note = "the project was erased for good here; remove that branch, or purge it on the machine that sends it"
+            return _skipped(url, branch, told.id, note)
         if told.id not in known:
             project = registry.from_front_page(told.text, told.id, workspace_id(told.workspace))
             name = _free_name(project.name, project, known.values())
@@ -191,15 +217,8 @@ class _Run:
         if project.workspace == told.workspace:
             return self.sync(project, url, branch)
         note = f"the project is in workspace {project.workspace} here, in {told.workspace} there"
-        return Synced(
-            project=project.name,
-            id=project.id,
-            workspace=project.workspace,
-            remote=shown(url),
-            branch=branch,
-            state="skipped",
-            note=note,
-        )
+        skipped = _skipped(url, branch, project.id, note)
+        return skipped.model_copy(update={"project": project.name, "workspace": project.workspace})
 
     def _sync(self, project: Project, url: str, branch: str, told: Synced) -> Synced:
         remote, wiki = self._remote(url), self._res.wiki(project)
@@ -211,6 +230,8 @@ class _Run:
             registry.keep_own_roots(wiki.folder, project.roots)
         if not new:
             pages.notice_edits(self._res, project, now=self._now)
+        if sync_state.load(self._res, project.id).unclean and not self._dry_run:
+            self._clean(project)
         config = self._res.config.sync
         tips = self._list(url)
         for attempt in range(TRIES):
@@ -218,14 +239,16 @@ class _Run:
             told = told.model_copy(update={"branch": branch})
             if tip and config.pull:
                 told = self._take(project, remote, git, branch, tip, told)
-            head = wiki.head()
+            head, instead = wiki.head(), tip == sync_state.load(self._res, project.id).replaced
             if self._dry_run:
                 return told.model_copy(update={"state": "planned", "sent": head != tip and config.push})
             if head == tip or not config.push:
                 self._done(project, url, branch, tip)
                 changed = told.received or told.removed or told.sent
                 return told.model_copy(update={"state": "synced" if changed else "unchanged"})
-            refused = remote.push(git, head, branch)
+            refused = remote.push(git, head, branch, instead_of=tip if instead else "")
+            if refused and instead:
+                refused = f"{refused}; {_FORCED}"
             if not refused:
                 tips[branch] = head
                 told = told.model_copy(update={"sent": True})
@@ -243,18 +266,31 @@ class _Run:
 
     def _take(self, project: Project, remote: Remote, git: Path, branch: str, tip: str, told: Synced) -> Synced:
         """Fetch and merge what a branch holds."""
-        state, wiki = _state(self._res, project.id), self._res.wiki(project)
-        if wiki.head() == tip:
+        state, wiki = sync_state.load(self._res, project.id), self._res.wiki(project)
+        head = wiki.head()
+        if tip in (head, state.replaced):
             return told
         large: frozenset[str] = frozenset()
-        if state.tip != tip or not wiki.head():
+        line, news = joining.BOTH, list[Erasure]()
+        if state.tip != tip or not head:
+            self._remember(project, unclean=bool(state.replaced))
             tip = remote.fetch(git, branch)
+            line, news = self._erased(project, remote, git, head, tip, state)
             self._check(project, remote, git, branch, tip)
-            large = remote.large(git, tip, wiki.head())
-        judge = _Judge(self, project)
-        joined = wiki.join(tip, judge, when=self._now, large=large, dry_run=self._dry_run)
+            large = remote.large(git, tip, head)
+        if line != joining.BOTH and not self._dry_run:
+            self._remember(project, unclean=True)
+            self._res.tombstones.add(stone for one in news for stone in one.stones)
+        judge, gone = _Judge(self, project), GonePages(self._res, project, news)
+        joined = wiki.join(tip, judge, when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run)
         if not self._dry_run:
             self._follow(project, joined, judge)
+        if line != joining.BOTH and self._dry_run:
+            wiki.drop_old()  # what was only looked at
+        elif line != joining.BOTH:
+            if not line.theirs:
+                self._remember(project, replaced=tip)
+            self._clean(project)
         return told.model_copy(
             update={
                 "received": tuple(dict.fromkeys((*told.received, *joined.written))),
@@ -264,6 +300,32 @@ class _Run:
                 "in_conflict": tuple(dict.fromkeys((*told.in_conflict, *judge.in_conflict))),
             }
         )
+
+    def _erased(
+        self, project: Project, remote: Remote, git: Path, head: str, tip: str, state: sync_state.State
+    ) -> tuple[joining.Line, list[Erasure]]:
+        """Return which history goes on, and what the other one tells that was erased. Raises SyncError for all."""
+        ours, theirs = (erasures(remote.erasures(git, one), project.id) for one in (head, tip))
+        news = [one for name, one in theirs.items() if name not in ours]
+        if stone := project_stone(news, project):
+            raise SyncError(
+                f"the project was erased for good on another machine, {stone.at:%Y-%m-%d}. To erase it here too, run:"
+                f" ai-memory-mcp purge-project {project.name}; to keep it, remove its branch from {remote.shown}"
+            )
+        return line_of(ours, theirs, state), news
+
+    def _clean(self, project: Project) -> None:
+        """Leave nothing of what was erased on another machine, or was fetched and is erased here."""
+        self._res.wiki(project).drop_old()
+        with ingest.lock(self._res, INGEST_WAIT):
+            reindex.rebuild(self._res)
+        remove(self._res.home / "brief" / f"{project.id}.json")
+        self._remember(project, unclean=False)
+
+    def _remember(self, project: Project, **told: object) -> None:
+        state = sync_state.load(self._res, project.id)
+        if not self._dry_run and state != (changed := state.model_copy(update=told)):
+            sync_state.keep(self._res, project.id, changed)
 
     def _follow(self, project: Project, joined: Joined, judge: _Judge) -> None:
         """Have the index say what the pages say now."""
@@ -276,9 +338,9 @@ class _Run:
                 rows.put_project(db, front)
         if joined.written or joined.removed:
             pages.notice_edits(self._res, project, now=self._now)
-        state = _state(self._res, project.id)
+        state = sync_state.load(self._res, project.id)
         found = {*_still(self._res, project, state.in_conflict), *judge.in_conflict, *judge.told_in_conflict}
-        _keep(self._res, project.id, state.model_copy(update={"in_conflict": tuple(sorted(found))}))
+        sync_state.keep(self._res, project.id, state.model_copy(update={"in_conflict": tuple(sorted(found))}))
 
     def _check(self, project: Project, remote: Remote, git: Path, branch: str, tip: str) -> None:
         told = _known(remote.text(git, tip, registry.FRONT_PAGE))
@@ -290,8 +352,8 @@ class _Run:
 
     def _choose(self, project: Project, url: str, tips: Mapping[str, str]) -> tuple[str, str]:
         """Return the project's branch and its commit, '' for one that is yet to be made."""
-        state = _state(self._res, project.id)
-        if state.branch in tips and state.key == _key(url):
+        state = sync_state.load(self._res, project.id)
+        if state.branch in tips and state.key == sync_state.key(url):
             return state.branch, tips[state.branch]
         by_folded = {branch.casefold(): branch for branch in tips}
         free = ""
@@ -306,8 +368,8 @@ class _Run:
         return free, ""
 
     def _is_ours(self, project: Project, url: str, branch: str, tip: str) -> bool:
-        state = _state(self._res, project.id)
-        if (state.branch, state.tip) == (branch, tip) and state.key == _key(url):
+        state = sync_state.load(self._res, project.id)
+        if state.branch == branch and tip in (state.tip, state.replaced) and state.key == sync_state.key(url):
             return True
         told = self._owner(url, branch, tip)
         return told.id == project.id and workspace_id(told.workspace) == project.workspace_id
@@ -333,9 +395,11 @@ class _Run:
         return self._remotes[url]
 
     def _done(self, project: Project, url: str, branch: str, tip: str) -> None:
-        state = _state(self._res, project.id)
-        told = {"key": _key(url), "remote": shown(url), "branch": branch, "tip": tip, "last": self._now, "error": ""}
-        _keep(self._res, project.id, state.model_copy(update=told))
+        state = sync_state.load(self._res, project.id)
+        told = {"key": sync_state.key(url), "remote": shown(url), "branch": branch, "last": self._now, "error": ""}
+        if not state.replaced or tip != state.replaced:  # else the remote is yet to be told
+            told |= {"tip": tip, "replaced": ""}
+        sync_state.keep(self._res, project.id, state.model_copy(update=told))
 
     def clean(self, data: bytes) -> str:
         """Return the text of a page from elsewhere without secrets."""
@@ -428,6 +492,12 @@ def _known(text: str) -> _Known:
     return _Known()
 
 
+def _skipped(url: str, branch: str, project_id: str, note: str) -> Synced:
+    return Synced(
+        project=branch, id=project_id, workspace="", remote=shown(url), branch=branch, state="skipped", note=note
+    )
+
+
 def _failed(branch: str, url: str, error: Exception) -> Synced:
     return Synced(
         project=branch, id="", workspace="", remote=shown(url), branch=branch, state="failed", note=str(error)
@@ -448,22 +518,6 @@ def _still(res: Resources, project: Project, paths: Sequence[str]) -> tuple[str,
             if merging.has_conflict(pages.load(res, project, path)[1]):
                 found.append(path)
     return tuple(found)
-
-
-def _key(url: str) -> str:
-    return hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()[:16]
-
-
-def _state(res: Resources, project_id: str) -> State:
-    try:
-        return State.model_validate_json((res.home / "sync" / f"{project_id}.json").read_bytes())
-    except (OSError, ValidationError):
-        return State()
-
-
-def _keep(res: Resources, project_id: str, state: State) -> None:
-    folder = private_dir(res.home / "sync")
-    write_atomic(folder / f"{project_id}.json", json.dumps(state.model_dump(mode="json"), indent=1).encode())
 
 
 def _cache_path(res: Resources) -> Path:

@@ -2,7 +2,7 @@
 
 A line holds ids and check sums, never a name, a title or a text: what was erased for good is not kept here either.
 The file is only appended to; a later line about the same thing counts. Who brings something in from elsewhere asks
-`has` first: the imports do, a sync does not yet.
+`has` first. Machines that sync tell each other what was erased for good in the message of a commit (`Erasure`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,6 +24,9 @@ from ai_memory_mcp.files import private_dir, storage_error, sync_folder
 from ai_memory_mcp.model import Value
 
 FILE = "tombstones.jsonl"
+_TOLD = ("page", "path", "project")  # to other machines: sessions stay where they were
+_ID = re.compile(r"\S{1,100}")
+ERASING = "erasing.json"  # what is being erased just now, or was when somebody was killed
 Kind = Literal["page", "path", "session", "project"]
 # Of what is "erased" nothing may stay anywhere; what is "forgotten" or "evicted" may stay in git's history.
 Why = Literal["forgotten", "erased", "evicted", "lifted"]
@@ -39,6 +43,24 @@ class Tombstone(Value):
     project: str = ""
     why: Why
     at: datetime
+
+
+class Erasure(NamedTuple):
+    """One time that something of a project was erased for good, everywhere known by its id. `stones` are the pages and
+    the project that went; of a text that was scrubbed there are none."""
+
+    id: str
+    at: datetime
+    stones: tuple[Tombstone, ...] = ()
+
+    def lines(self) -> str:
+        """Return the lines of a commit's message that tell other machines of it."""
+        told = [f"{one.kind} {one.id}" for one in self.stones if one.kind in _TOLD and _ID.fullmatch(one.id)]
+        return "\n".join([f"Erasure: {self.id} {self.at.isoformat()}", *(f"Erased: {one}" for one in told)])
+
+    def message(self) -> str:
+        """Return the message of a commit that does nothing but tell of it."""
+        return f"Erase for good\n\n{self.lines()}"
 
 
 class Tombstones:
@@ -118,6 +140,24 @@ class Tombstones:
                 sync_folder(self.path.parent)
         except OSError as error:
             raise storage_error("write", self.path, error) from error
+
+
+def erasures(messages: str, project: str) -> dict[str, Erasure]:
+    """Read what the messages of commits tell of a project's erasures: id -> erasure. What is malformed is none."""
+    found: dict[str, Erasure] = {}
+    last = ""
+    for line in messages.splitlines():
+        word, _, told = line.partition(": ")
+        name, _, rest = told.partition(" ")
+        with suppress(ValueError):
+            if word == "Erasure":
+                last = name
+                found.setdefault(name, Erasure(name, datetime.fromisoformat(rest).astimezone(timezone.utc)))
+            elif word == "Erased" and last in found and name in _TOLD:
+                of = {"project": "" if name == "project" else project, "why": "erased", "at": found[last].at}
+                stone = Tombstone.model_validate({"kind": name, "id": rest, **of})
+                found[last] = found[last]._replace(stones=(*found[last].stones, stone))
+    return found
 
 
 def path_mark(project: str, path: str) -> str:

@@ -15,7 +15,7 @@ import sys
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import files
-from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
+from ai_memory_mcp.errors import BusyError, InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import Commit, Difference, Touch, Walk, differences, header, how, is_page, tree_entries, walk
+from ai_memory_mcp.joining import BOTH, Gone, Line, nothing_gone
 from ai_memory_mcp.markdown import readable, safe_path, slug
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dulwich.repo import Repo
 
     from ai_memory_mcp.joining import Judge, Plan
+    from ai_memory_mcp.wiki_rewrite import Edit
 
 COMMITTER = "ai-memory"
 ON_PURPOSE = "Pages-removed: on purpose"  # in the message of a commit: what it removes may go on other machines too
@@ -225,20 +227,29 @@ class ProjectWiki:
                 return
 
     def join(
-        self, other: str, judge: Judge, *, when: datetime, large: Container[str] = (), dry_run: bool = False
+        self,
+        other: str,
+        judge: Judge,
+        *,
+        when: datetime,
+        large: Container[str] = (),
+        gone: Gone = nothing_gone,
+        line: Line = BOTH,
+        dry_run: bool = False,
     ) -> Joined:
         """Bring the pages of another commit, which is in this repository, together with ours (see `joining`); what was
         edited by hand is committed first.
 
-        Raises like `commit`; killed half-way, the next join goes on.
+        Raises like `commit`; killed half-way, the next join goes on. What of a history that does not go on is left
+        in the repository goes with `drop_old`.
         """
         from ai_memory_mcp.joining import Plan
 
         deadline = time.monotonic() + _GIT_PATIENCE
         with self._alone() as repo:
             while True:
-                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)))
-                plan = Plan(three, judge, large)
+                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)), line)
+                plan = Plan(three, judge, large, gone)
                 edited = {} if dry_run else self._edited(repo, plan.files)
                 if edited:
                     self._record(repo, edited, _by_hand(edited), "by hand", when)
@@ -347,6 +358,7 @@ class ProjectWiki:
         for pattern in (
             "refs/heads/**/*.lock",
             "HEAD.lock",
+            ".*.tmp",
             "objects/*/*.lock",
             "objects/*/.*.tmp",
             "objects/tmp_pack_*",
@@ -362,6 +374,108 @@ class ProjectWiki:
             for name in names:
                 if name.startswith(".") and name.endswith(files.TEMPORARY):
                     Path(folder, name).unlink(missing_ok=True)
+
+    # -- erasing
+
+    def erase(self, edit: Edit) -> int:
+        """Make pages and their whole history as if what is to go had never been there; gives how many commits changed.
+
+        Nothing of it is left in the folder: neither in files nor in objects, reflogs or git's index. To be repeated
+        when it was interrupted. Raises StorageError like `commit`.
+        """
+        from ai_memory_mcp.wiki_rewrite import drop_unreachable, rewrite_history
+
+        if not self._git.exists():
+            self._erase_files(edit)
+            return 0
+        with self._alone() as repo:
+            _head(repo)
+            self._clean_up()
+            self._erase_files(edit)
+            changed = rewrite_history(repo, edit)
+            self._renew(repo)
+            drop_unreachable(repo)
+        return changed
+
+    def leads_to(self, commit: str) -> bool:
+        """Tell whether the history leads back to a commit ('' is none). Raises StorageError."""
+        if not commit or not self._git.exists():
+            return False
+        from dulwich.graph import can_fast_forward
+
+        with self._repository() as repo:
+            head, one = _head(repo, strict=False), _oid(bytes.fromhex(commit))
+            return head is not None and one in repo.object_store and can_fast_forward(repo, one, head)
+
+    def note(self, message: str, *, when: datetime) -> None:
+        """Make a commit that changes nothing but says something, unless the last one does. Raises like `commit`."""
+        with self._alone() as repo:
+            head = _head(repo)
+            root = _root(repo, head)
+            if head is None or root is None:
+                return
+            if message.encode() in _raw(repo, bytes.fromhex(head.decode())):
+                return
+            new: list[_Object] = []
+            made = _oid(_add(new, "commit", _commit_data(root, [head], message, COMMITTER, when)))
+            _store(repo, new)
+            if not _advance(repo, head, made, message, when):
+                raise BusyError(f"Git holds the branch of {repo.path}. Wait until it is done, and try again.")
+
+    def drop_old(self) -> None:
+        """Remove what no branch leads to any more, and what was fetched: it may hold what was erased elsewhere."""
+        from ai_memory_mcp.wiki_rewrite import drop_traces, drop_unreachable
+
+        with self._alone() as repo:
+            drop_traces(repo)
+            self._renew(repo)
+            drop_unreachable(repo)
+
+    def _renew(self, repo: Repo) -> None:
+        with _index_lock(self._git / "index.lock") as got:
+            if not got:
+                raise BusyError(f"Git holds {self._git / 'index.lock'}. Wait until it is done, and try again.")
+            _renew_index(repo)
+
+    def _erase_files(self, edit: Edit) -> None:
+        """Do the same to the files, those that are no pages too."""
+        for top, folders, names in os.walk(self.folder, topdown=False):
+            if ".git" in Path(top).relative_to(self.folder).parts:
+                continue
+            for name in names:
+                self._erase_file(Path(top, name), edit)
+            for name in folders:
+                path = Path(top, name)
+                told = os.fsdecode(edit.words(os.fsencode(name))) if edit.words else name
+                if name != ".git" and told != name:
+                    path = path.replace(_unused(path.with_name(told)))
+                if name != ".git":
+                    _pruned(path)
+
+    def _erase_file(self, file: Path, edit: Edit) -> None:
+        path = file.relative_to(self.folder).as_posix()
+        if file.is_symlink():
+            return
+        data = None if edit.gone(path) else file.read_bytes()
+        told = edit.text(path, data) if data is not None and edit.text else data
+        if told is None:
+            files.remove(file)
+            return
+        name = os.fsdecode(edit.words(os.fsencode(file.name))) if edit.words else file.name
+        if name != file.name:
+            file = file.replace(_unused(file.with_name(name)))
+        if told != data:
+            files.write_atomic(file, told, keep=True, durable=True)
+
+    def remove_all(self) -> None:
+        """Remove the folder with all its history. Raises StorageError."""
+        with files.locked(self._lock, timeout=self._timeout), _translated(self.folder):
+            gone = self.folder.with_name(f".{self.folder.name}.gone")
+            for one in (gone, self.folder):
+                if one.exists():
+                    if one == self.folder:  # in one step: nobody meets the half of it
+                        one = one.rename(gone)
+                    _remove_tree(one)
 
     # -- history and upkeep
 
@@ -480,6 +594,28 @@ def _by_hand(edited: Mapping[str, bytes]) -> str:
     return f"Edited by hand: {names}"
 
 
+def _unused(path: Path) -> Path:
+    """Return the path, or one like it where something is already."""
+    free = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, 10_000))
+    return path if not path.exists() else next(one for one in free if not one.exists())
+
+
+def _remove_tree(folder: Path) -> None:
+    def writable(remove: Callable[[str], object], path: str, _: object) -> None:
+        os.chmod(path, 0o700)  # Windows does not remove what is read-only
+        remove(path)
+
+    shutil.rmtree(folder, onerror=writable)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.storage_error("remove", path, error) from error
+
+
 # -- git trees
 
 _Update = tuple[bytes, bytes] | None  # mode and id; None removes
@@ -583,9 +719,12 @@ _Root = bytes | None  # the id of a tree, None where it holds nothing
 class _Three:
     """Our commit, another one and what they have in common, as `joining.Plan` looks at them."""
 
-    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> None:
-        self._wiki, self._repo = wiki, repo
-        self.ours, self.theirs, self.base = ours, theirs, _common(repo, ours, theirs)
+    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID, line: Line) -> None:
+        self._wiki, self._repo, self._line = wiki, repo, line
+        self.ours, self.theirs = ours, theirs
+        before = _oid(bytes.fromhex(line.base)) if line.base else None
+        known = before is not None and before in repo.object_store
+        self.base = before if known else _common(repo, ours, theirs)
         self.trees = _Trees(repo)
         self.roots = [_root(repo, commit) for commit in (self.base, ours, theirs)]
 
@@ -615,7 +754,8 @@ class _Three:
         """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""
         if side is None:
             return
-        for entry in self._repo.get_walker(include=[side], exclude=[other] if other else None):
+        known = [one for one in (other, self.base) if one]
+        for entry in self._repo.get_walker(include=[side], exclude=known or None):
             if ON_PURPOSE.encode() in entry.commit.message.splitlines():
                 yield _root(self._repo, entry.commit.id), [_root(self._repo, one) for one in entry.commit.parents]
 
@@ -625,13 +765,16 @@ class _Three:
         for path, data in plan.made.items():
             blobs[os.fsencode(path)] = _add(new, "blob", data)
         tree = self.trees.graft(self.roots[1], blobs, new)
-        if tree == self.roots[2] and self.ours in (None, self.base):
-            return self.theirs
-        if self.ours and tree == self.roots[1] and self.base == self.theirs:
-            return self.ours
-        parents = [one for one in (self.ours, self.theirs) if one and one != self.base]
-        message = f"Sync {len(blobs)} pages" + (f"\n\n{ON_PURPOSE}" if plan.moved else "")
-        data = _commit_data(tree or _add(new, "tree", b""), parents or [self.theirs], message, COMMITTER, when)
+        mine, other = self.ours if self._line.ours else None, self.theirs if self._line.theirs else None
+        if tree == self.roots[2] and other and (mine is None or mine == self.base):
+            return other
+        if tree == self.roots[1] and mine and (other is None or other == self.base):
+            return mine
+        parents = [one for one in (mine, other) if one and one != self.base] or [one for one in (mine, other) if one]
+        message = "\n\n".join(
+            [f"Sync {len(blobs)} pages", *filter(None, [self._line.words, ON_PURPOSE if plan.moved else ""])]
+        )
+        data = _commit_data(tree or _add(new, "tree", b""), parents, message, COMMITTER, when)
         return _oid(_add(new, "commit", data))
 
 
@@ -887,10 +1030,30 @@ def _refresh(repo: Repo, index: Path, paths: Iterable[str]) -> bool:
     return True
 
 
-def _unseen(blob: bytes) -> IndexEntry:
+def _renew_index(repo: Repo) -> None:
+    """Write git's index anew, with what is in HEAD and nothing else."""
+    from dulwich.index import write_index_dict
+
+    git = Path(repo.controldir())
+    head = _head(repo)
+    root = _root(repo, head)
+    entries = {}
+    if root is not None:
+        for one in repo.object_store.iter_tree_contents(_oid(root)):
+            entries[one.path] = _unseen(bytes.fromhex(one.sha.decode()), one.mode)
+    for shared in git.glob("sharedindex.*"):
+        shared.unlink()
+    out = BytesIO()
+    write_index_dict(out, entries, version=2)
+    data = out.getvalue()
+    files.write_atomic(git / "index", data + hashlib.sha1(data, usedforsecurity=False).digest())
+    (git / _STALE).unlink(missing_ok=True)
+
+
+def _unseen(blob: bytes, mode: int = 0o100644) -> IndexEntry:
     from dulwich.index import IndexEntry
 
-    return IndexEntry(ctime=0, mtime=0, dev=0, ino=0, mode=0o100644, uid=0, gid=0, size=0, sha=_oid(blob))
+    return IndexEntry(ctime=0, mtime=0, dev=0, ino=0, mode=mode, uid=0, gid=0, size=0, sha=_oid(blob))
 
 
 def _read_index(index: Path) -> tuple[dict[bytes, IndexEntry | ConflictedIndexEntry], int] | None:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from children import opened
 from invariants import events, git_problems, journals, leftovers, pages, rows_of, said, spooled, wikis
 from playing import DEAD, Player, put, repository
+from searching import traces
 
 from ai_memory_mcp.model import Draft, Scope
 
@@ -39,7 +40,7 @@ class Act:
     `whole`: it is done or not done, never in part. `state` names what it begins with, see `Stage`. `codes` are the exit
     statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
     by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `forgets`: what it is
-    to take out are events, too.
+    to take out are events, too. `erased` is a word that stands in what is erased: when that is done it is nowhere.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Act:
     acks: str = ""
     unsteady: str = ""
     forgets: bool = False
+    erased: str = ""
 
 
 def hook(event: str, **fields: Any) -> str:
@@ -105,6 +107,9 @@ ACTS = (
     Act("revert", "revert {commit}", whole=False),
     Act("sweep", "forget-sweep --yes", state="old", whole=False, forgets=True),
     Act("reindex", "reindex", whole=False),
+    Act("purge-session", "purge-session killed --yes", erased="lexer"),
+    Act("purge-project", "purge-project work --yes", erased="parse twice"),
+    Act("scrub", "scrub lexer --yes", erased="lexer"),
     Act("token", "token create laptop"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
 )
@@ -341,6 +346,7 @@ class Trial:
         self.known = self._recovered("") if act.state != "spooled" else ""
         self.before = self._steady(self.known)
         stage.restore(act.state)
+        assert not act.erased or traces(stage.home, act.erased)
         done = self._run()
         assert done.code == 0, done
         self.passed = done.passed
@@ -382,7 +388,10 @@ class Trial:
             assert found == self.after, where + difference(found, self.after)
         stored = events(home)
         assert not [one for one, count in stored.items() if count > 1], where
-        assert not self.kept - set(stored) - spooled(home) - set_aside(home), where
+        if act.erased and found == self.after:
+            assert traces(home, act.erased) == [], where
+        else:
+            assert not self.kept - set(stored) - spooled(home) - set_aside(home), where
         if deep:
             self._deep(where)
 

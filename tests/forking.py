@@ -19,6 +19,7 @@ from typing import Any
 import children
 import dulwich.client
 import dulwich.file
+import dulwich.graph
 import dulwich.index
 import dulwich.pack
 import dulwich.walk
@@ -30,6 +31,7 @@ from ai_memory_mcp import (
     contradictions,
     emit_rare,
     emit_stream,
+    erasing,
     feedback,
     hookbrief,
     importing,
@@ -40,14 +42,15 @@ from ai_memory_mcp import (
     retention,
     reverting,
     settle,
+    wiki_rewrite,
     writing,
 )
-from ai_memory_mcp.cli import imports, main, run, token, upkeep, use, wire
+from ai_memory_mcp.cli import erase, imports, main, run, token, upkeep, use, wire
 from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
-PRELOADED_LAST = (retention, upkeep, wire)
+PRELOADED_LAST = (retention, upkeep, wire, erase, erasing, wiki_rewrite)
 
 
 def serve() -> None:

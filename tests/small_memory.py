@@ -16,6 +16,7 @@ from ai_memory_mcp.model import (
     Counts,
     Document,
     Draft,
+    Erased,
     Feedback,
     Finding,
     Handoff,
@@ -88,6 +89,15 @@ class SmallMemory:
         page = Page(id=f"p{len(self.pages)}", path=path, project="small", created=NOW, updated=NOW, **kept)
         self.pages[path] = page
         return page
+
+    def forget(
+        self, scope: Scope, ref: str, *, for_good: bool = False, dry_run: bool = False, agent: str = ""
+    ) -> Erased:
+        self._enter(scope)
+        if ref not in self.pages:
+            raise NotFoundError(f"there is no page '{ref}'; memory.search finds pages")
+        del self.pages[ref]
+        return Erased(what="page", name=ref, pages=(ref,), for_good=for_good)
 
     def recent(self, scope: Scope, *, kinds: tuple[str, ...] = (), limit: int = 20) -> tuple[Hit, ...]:
         return tuple(_hit(page) for page in self.pages.values())[:limit]

@@ -26,16 +26,17 @@ LAYERS = (
     ),
     (
         "resources",
-        """config project spool journal gitlog joining wiki index files processes agents.spec resources link tokens away
-        llm llm_child llm_meter llm_queue gitremote tombstones repolog sizes slow""",
+        """config project spool journal gitlog joining wiki wiki_rewrite index files processes agents.spec resources
+        link tokens away llm llm_child llm_meter llm_queue gitremote tombstones repolog sizes slow""",
     ),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
-        consolidate_pages reverting contradictions evicting lint lint_rules retention unstored figures sync
-        transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history making""",
+        consolidate_pages reverting contradictions evicting erasing scrubbing lint lint_rules retention unstored figures
+        sync sync_state sync_erased transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history
+        making""",
     ),
     ("composition", "local local_base local_model remote"),
     (

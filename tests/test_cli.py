@@ -599,3 +599,28 @@ def test_looking_imports_neither_git_nor_locks_nor_a_server(place, ask, words):
     imported = {line.rpartition("|")[2].strip() for line in err.splitlines()}
     assert "ai_memory_mcp.local" in imported
     assert not imported & {"dulwich", "filelock", "asyncio", "sqlite_utils", "mcp", "subprocess", "platformdirs"}
+
+
+def test_what_goes_for_good_is_shown_and_needs_a_yes(place, ask, fails, capsys, monkeypatch):
+    ask("write", "Secret", "--body", "okapi-okapi")
+    page = "notes/secret.md"
+    for words in (
+        ("forget", page, "--for-good"),
+        ("purge-project", "shop"),
+        ("scrub", "okapi-okapi"),
+    ):
+        assert ask(*words, "--dry-run")["dry_run"]
+        assert main([*words]) == 1
+        printed = capsys.readouterr()
+        assert "would be" in printed.out
+        assert "add --yes" in printed.err
+        monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # a pipe is nobody who was asked
+        assert main([*words]) == 1
+    assert ask("read", page)["page"]["path"] == page
+    monkeypatch.setattr("sys.stdin", io.StringIO("okapi-okapi\n"))
+    assert ask("scrub", "-", "--yes")["places"] == 1
+    assert ask("forget", page, "--for-good", "--yes")["pages"] == [page]
+    ask("write", "Again", "--body", "x")
+    assert "is a page and no session" in fails("purge-session", "notes/again.md", "--yes")
+    assert ask("purge-project", "shop", "--yes")["what"] == "project"
+    assert ask("projects")["projects"] == []

@@ -382,3 +382,28 @@ def test_a_commit_can_be_taken_back(rig: Rig) -> None:
 def test_a_session_that_is_not_there_cannot_be_compiled(rig: Rig) -> None:
     with pytest.raises(NotFoundError):
         rig.memory.consolidate(rig.here, "no-such-session")
+
+
+def test_what_is_forgotten_is_gone_and_for_good_on_request(rig: Rig) -> None:
+    for title in ("One", "Two"):
+        rig.memory.write(rig.here, Draft(title=title, body="okapi"))
+    told = rig.memory.forget(rig.here, "One")
+    plan = rig.memory.forget(rig.here, "Two", for_good=True, dry_run=True)
+
+    assert (told.pages, told.for_good) == (("notes/one.md",), False)
+    assert (plan.pages, plan.for_good, plan.dry_run) == (("notes/two.md",), True, True)
+    assert [hit.title for hit in rig.memory.recent(rig.here)] == ["Two"]
+    rig.memory.forget(rig.here, "Two", for_good=True)
+    assert rig.memory.recent(rig.here) == ()
+    assert rig.memory.history(rig.here, "notes/one.md")[0].message == "Forget notes/one.md"
+    with pytest.raises(NotFoundError):
+        rig.memory.history(rig.here, "notes/two.md")
+
+
+def test_a_text_and_a_project_are_erased(rig: Rig) -> None:
+    page = rig.memory.write(rig.here, Draft(title="One", body="the word is okapi-okapi"))
+
+    assert rig.memory.scrub("okapi-okapi").places
+    assert "okapi" not in rig.memory.read(rig.here, page.path).text
+    assert rig.memory.purge_project(rig.here).pages == (page.path, "project.md")
+    assert rig.memory.projects() == ()

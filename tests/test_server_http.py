@@ -163,6 +163,8 @@ def test_a_bound_token_sees_its_workspace_and_nothing_of_others(
                 machine.read(scope, ref, links=True, at="2099-01-01")
             with pytest.raises(NotFoundError):
                 machine.feedback(scope, ref, "wrong")
+            with pytest.raises(NotFoundError):
+                machine.forget(scope, ref, for_good=True)
         assert "diary" not in json.dumps([one.model_dump(mode="json") for one in machine.history(scope)])
         with pytest.raises(NotFoundError):
             machine.history(scope, theirs.path)
@@ -170,6 +172,8 @@ def test_a_bound_token_sees_its_workspace_and_nothing_of_others(
             machine.accept_handoff(scope, handoff.id)
     with pytest.raises(AccessError, match="all workspaces"):
         machine.reindex()
+    with pytest.raises(AccessError, match="all workspaces"):
+        machine.scrub("Secret of diary")
 
 
 def test_a_bound_token_gets_nothing_by_naming_another_workspace(server: Path, url: str, two_workspaces: Path) -> None:
@@ -186,7 +190,7 @@ def test_a_bound_token_gets_nothing_by_naming_another_workspace(server: Path, ur
         {"origin": {**ZOO, "id": diary.id}},
         {"origin": {**OWN, "by": "none"}, "workspace": "own"},
     ):
-        for name in set(endpoints.METHODS) - endpoints.OWN - {"projects", "ingest", "reindex"}:
+        for name in set(endpoints.METHODS) - endpoints.OWN - {"projects", "ingest", "reindex", "scrub"}:
             status, _, answer = ask(url, f"/api/v1/{name}", {**arguments_of(name), "scope": scope}, **secret)
             assert status in (403, 404), (name, scope, answer)
             assert "diary" not in answer["error"]["message"].replace(str(scope.get("project")), "")

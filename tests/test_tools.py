@@ -85,6 +85,17 @@ def test_what_was_written_is_found_and_read_with_its_origin(memory: SmallMemory)
     assert "WAL needs one lock" in ask(memory, "memory.read", ref="decisions/use-wal.md")
 
 
+def test_a_page_is_forgotten_and_the_answer_says_whether_for_good(memory: SmallMemory) -> None:
+    for title in ("a", "b"):
+        ask(memory, "memory.write", title=title, body="x")
+    assert "`notes/a.md`" in ask(memory, "memory.forget", ref="notes/a.md")
+    assert "erased for good" in ask(memory, "memory.forget", ref="notes/b.md", for_good=True)
+    assert memory.pages == {}
+    tool = find_tool("memory.forget")
+    assert tool
+    assert tool["annotations"]["destructiveHint"]  # type: ignore[index]
+
+
 def test_the_project_argument_reaches_the_scope(memory: SmallMemory) -> None:
     ask(memory, "memory.status", project="small")
     assert memory.scopes == [Scope(cwd="/work", project="small")]

@@ -98,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     _wire_commands(add)
     _use_commands(add_scoped)
     _bootstrap_command(add_scoped)
+    _erase_commands(add, add_scoped)
     _import_commands(commands.add_parser)
     _run_commands(add, add_scoped)
     return parser
@@ -250,6 +251,23 @@ def _bootstrap_command(add: Add) -> None:
     command.add_argument("folder", nargs="?", default="", metavar="DIR", help="the repository (default: the one here)")
     command.add_argument("--since", default="", metavar="DATE", help="read only the history after this day")
     command.add_argument("--dry-run", action="store_true", help="only tell what would come")
+
+
+def _erase_commands(add: Add, add_scoped: Add) -> None:
+    forget = add_scoped("forget", "erase:forget", "remove a page or a session; history keeps pages unless --for-good")
+    forget.add_argument("ref", help="path, id or title of a page; id of a session")
+    forget.add_argument("--for-good", action="store_true", help="out of history, journal and every other file (asks)")
+    session = add_scoped("purge-session", "erase:purge_session", "erase a session for good, with what was made of it")
+    session.add_argument("session", help="its id, or the agent's own")
+    project = add("purge-project", "erase:purge_project", "erase a project for good, with everything in it")
+    project.add_argument("name", help="its name or id")
+    project.add_argument("--workspace", help="workspace by name")
+    scrub = add("scrub", "erase:scrub", "take a text, like a secret found later, out of all projects for good")
+    scrub.add_argument("pattern", help="the text; - reads it from the terminal or standard input")
+    scrub.add_argument("--regex", action="store_true", help="it is a regular expression")
+    for command in (forget, session, project, scrub):
+        command.add_argument("--yes", action="store_true", help="do it without asking")
+        command.add_argument("--dry-run", action="store_true", help="only tell what would go")
 
 
 def _import_commands(add_parser: AddParser) -> None:

@@ -17,6 +17,7 @@ from ai_memory_mcp.model import (
     Answer,
     Consolidation,
     Document,
+    Erased,
     Feedback,
     Figures,
     Finding,
@@ -190,6 +191,29 @@ def reverted(done: Reverted) -> None:
         out(f"  as before  {safe(path)}")
     for path in done.kept:
         out(styled(f"  changed since, stays  {safe(path)}", "yellow"))
+
+
+def erased(told: Erased) -> None:
+    """Print what was taken out of memory, or what would be."""
+    will, word = ("would be ", styled("dry run", "yellow")) if told.dry_run else ("", "")
+    how = "erased for good" if told.for_good else "removed"
+    where = f" in project {safe(told.project)}" if told.project else ""
+    if told.what == "text":
+        out(f"the text {will}{how}: it {'is' if told.dry_run else 'was'} in {told.places} files  {word}".rstrip())
+        if not told.dry_run:
+            out("An agent that still knows it can bring it in again: add it to `patterns`, [redact], in config.toml.")
+    else:
+        out(f"{told.what} {safe(told.name)}{where} {will}{how}  {word}".rstrip())
+    for path in told.left:
+        out(styled(f"  it stays in {safe(path)}, which only you can change", "yellow"))
+    for path in told.pages[:20]:
+        out(f"  {safe(path)}")
+    if len(told.pages) > 20:
+        out(f"  … {len(told.pages) - 20} more pages")
+    if told.sessions:
+        out(f"  {len(told.sessions)} sessions, {told.observations} observations")
+    if told.commits:
+        out(f"  {told.commits} commits of the history were made anew")
 
 
 def _commit(one: Revision) -> str:

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from ai_memory_mcp.errors import StorageError
-from ai_memory_mcp.files import locked, remove, storage_error
+from ai_memory_mcp.errors import BusyError, StorageError
+from ai_memory_mcp.files import locked, remove, replace, storage_error
 from ai_memory_mcp.index.schema import VERSION, prepare
 
 Connection = sqlite3.Connection  # of one operation; named here so that nobody else needs the driver
 PAGE_SIZE = 8_192  # bytes; on SQLite's 4,096 an observation of 2 KB with its terms leaves half a page empty
 LOCK_WAIT = 30.0  # seconds; a writer holds the lock for one batch
+READERS_WAIT = 20.0  # seconds; a reader has it open for one question
 
 
 class Index:
     """The file `index.db` of AI_MEMORY_HOME."""
 
-    def __init__(self, home: Path) -> None:
-        self.path = home / "index.db"
-        self.lock = home / "locks" / "index.lock"
+    def __init__(self, home: Path, name: str = "index") -> None:
+        self._home = home
+        self.path = home / f"{name}.db"
+        self.lock = home / "locks" / f"{name}.lock"
 
     def ready(self) -> bool:
         """Tell whether the index is there, of this version and completely built."""
@@ -82,14 +85,50 @@ class Index:
                     raise
                 connection.commit()
 
+    def beside(self) -> Index:
+        """Return an index of the same home, to be built while this one still answers."""
+        return Index(self._home, "index-new")
+
+    def become(self, other: Index, finish: Callable[[], None]) -> None:
+        """Put the content of a complete index in place of this one's, and remove that. `finish` runs just before.
+
+        Who reads meanwhile reads the old content to the end. Nothing of that stays in the file or beside it: raises
+        BusyError where a reader hinders that for long.
+        """
+        with locked(self.lock, timeout=LOCK_WAIT):
+            finish()
+            if self.ready():
+                with _translated(self.path), closing(sqlite3.connect(self.path, timeout=5.0)) as here:
+                    with closing(sqlite3.connect(other.path, timeout=5.0)) as there:
+                        there.backup(here)
+                    self._shrink(here)
+            else:
+                _remove(self.path)
+                with _translated(other.path), closing(sqlite3.connect(other.path)) as there:
+                    there.execute("PRAGMA journal_mode = DELETE")  # what is moved has no companions
+                replace(other.path, self.path)
+        other.discard()
+
+    def _shrink(self, db: sqlite3.Connection) -> None:
+        """Have what was committed in the file itself, and an empty log beside it."""
+        until = time.monotonic() + READERS_WAIT
+        while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > until:
+                raise BusyError(f"somebody reads {self.path} since {READERS_WAIT:g} s; end that, and try again")
+            time.sleep(0.05)
+
     def discard(self) -> None:
         """Remove the file and its companions; whoever reads next has it rebuilt."""
         with locked(self.lock, timeout=LOCK_WAIT):
-            for suffix in ("", "-wal", "-shm"):
-                try:
-                    remove(f"{self.path}{suffix}")
-                except OSError as error:
-                    raise storage_error("remove", self.path, error) from error
+            _remove(self.path)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        try:
+            remove(f"{path}{suffix}")
+        except OSError as error:
+            raise storage_error("remove", path, error) from error
 
 
 @contextmanager

@@ -173,6 +173,18 @@ def last_events(db: sqlite3.Connection) -> dict[str, datetime]:
     return {row["agent"]: datetime.fromtimestamp(row["at"] / 1000, timezone.utc) for row in rows}
 
 
+def drop_session(db: sqlite3.Connection, session_id: str) -> None:
+    """Forget a session and its observations."""
+    for table, column in (("observations", "session"), ("offers", "session"), ("sessions", "id")):
+        db.execute(f"DELETE FROM {table} WHERE {column} = ?", (session_id,))
+
+
+def made_in(db: sqlite3.Connection, project_id: str, row: SessionRow) -> list[tuple[str, str]]:
+    """Return (project, path) of the pages that were written in a session, by what their front matter says."""
+    paths = facts.having(db, project_id, facts.SESSION, (row.id, row.native_id))
+    return [(project_id, path) for path in paths]
+
+
 def is_behind(db: sqlite3.Connection) -> bool:
     """Tell whether something that was taken in is not settled yet, but for projects that cannot be."""
     sql = "SELECT 1 FROM sessions WHERE dirty = 1 AND ? || project NOT IN (SELECT key FROM meta) LIMIT 1"

@@ -87,6 +87,10 @@ def _feedback(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments
     return render.feedback(memory.feedback(scope, **arguments, agent=caller.agent, session=caller.session))
 
 
+def _forget(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
+    return render.forgotten(memory.forget(scope, **arguments, agent=caller.agent))
+
+
 def _consolidate(memory: Memory, caller: Caller, scope: Scope, arguments: Arguments) -> str:
     return render.consolidation(memory.consolidate(scope, arguments.get("session", ""), wait=False)[0])
 
@@ -115,6 +119,7 @@ _HANDLERS: dict[str, _Handler] = {
     "memory.handoff": _handoff,
     "memory.brief": _brief,
     "memory.feedback": _feedback,
+    "memory.forget": _forget,
     "memory.consolidate": _consolidate,
     "memory.lint": _lint,
     "memory.status": _status,

@@ -5,7 +5,19 @@ Stored text cannot close the fence: its markers are defused, in titles and snipp
 
 from __future__ import annotations
 
-from ai_memory_mcp.model import Answer, Brief, Consolidation, Document, Feedback, Handoff, Hit, LintReport, Page, Status
+from ai_memory_mcp.model import (
+    Answer,
+    Brief,
+    Consolidation,
+    Document,
+    Erased,
+    Feedback,
+    Handoff,
+    Hit,
+    LintReport,
+    Page,
+    Status,
+)
 from ai_memory_mcp.prose import fence, unmarked
 
 READ_LIMIT = 24_000  # characters of one `memory.read`, about 6,000 tokens
@@ -44,6 +56,13 @@ def written(page: Page) -> str:
 def feedback(told: Feedback) -> str:
     """Say what was noted."""
     return f"Noted: `{_word(told.path or told.title or told.target)}` is {told.verdict}."
+
+
+def forgotten(told: Erased) -> str:
+    """Say what is gone."""
+    how = "erased for good" if told.for_good else "removed; memory.read with `at` shows pages as they were"
+    pages = ", ".join(f"`{_word(path)}`" for path in told.pages[:10])
+    return f"The {told.what} {_word(told.name)} is {how}. Pages: {pages or 'none'}."
 
 
 def handoff(found: Handoff) -> str:

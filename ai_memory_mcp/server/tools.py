@@ -22,12 +22,18 @@ def _strings(description: str) -> dict[str, object]:
 
 
 def _tool(
-    name: str, description: str, properties: dict[str, object], required: list[str], *, reads: bool = False
+    name: str,
+    description: str,
+    properties: dict[str, object],
+    required: list[str],
+    *,
+    reads: bool = False,
+    destroys: bool = False,
 ) -> dict[str, object]:
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     if not required:
         del schema["required"]
-    hints = {"readOnlyHint": reads, "destructiveHint": False, "openWorldHint": False}
+    hints = {"readOnlyHint": reads, "destructiveHint": destroys, "openWorldHint": False}
     return {"name": name, "description": description, "inputSchema": schema, "annotations": hints}
 
 
@@ -140,6 +146,18 @@ TOOLS: Tools = (
             "project": _PROJECT,
         },
         ["ref", "verdict"],
+    ),
+    _tool(
+        "memory.forget",
+        "Remove a page or a session when the user wants it gone. A page can be brought back from history, unless it is"
+        " removed for good.",
+        {
+            "ref": {"type": "string", "description": "Path or id."},
+            "for_good": {"type": "boolean", "description": "Also from history; only when the user says so."},
+            "project": _PROJECT,
+        },
+        ["ref"],
+        destroys=True,
     ),
     _tool(
         "memory.consolidate",
