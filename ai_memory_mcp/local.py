@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, recall, registry
@@ -48,6 +49,9 @@ from ai_memory_mcp.model import (
     Verdict,
 )
 from ai_memory_mcp.resources import Resources
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.backup import Backup
 
 
 def open_local(home: Path | None = None) -> LocalMemory:
@@ -362,6 +366,13 @@ class LocalMemory(Compiling):
             if (one.received or one.removed) and not dry_run:
                 self._changed(self._project(one.id))
         return report
+
+    def backup(self, target: Path, *, progress: Progress = lambda *_: None) -> Backup:
+        """Write all that is kept here into a new file; agents go on meanwhile."""
+        from ai_memory_mcp import backup
+
+        self._whole()
+        return backup.backup(self.res, target, now=utc_now(), progress=progress)
 
     # --- for servers
 

@@ -242,3 +242,7 @@ def sweep_home(home: Path) -> None:
         sweep(journal, now=now)
     for notes in ("told-*", "late-*"):
         sweep(home / "brief", now=now, pattern=notes, age=NOTES_KEPT)
+    if any(home.glob(".restore-*")):
+        from ai_memory_mcp.backup import sweep_stages
+
+        sweep_stages(home)

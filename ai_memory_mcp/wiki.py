@@ -316,6 +316,14 @@ class ProjectWiki:
             self._begin()
         return self._git
 
+    @contextmanager
+    def at_rest(self, *, timeout: float = 120.0) -> Iterator[None]:
+        """Keep others from committing meanwhile; half-done work of who was killed is cleaned up. Raises BusyError."""
+        with files.locked(self._lock, timeout=timeout) as died:
+            if died:
+                self._clean_up()
+            yield
+
     def _begin(self) -> bool:
         """Make the repository when there is none; in one step, so a crash leaves none or a whole one."""
         if self._git.exists():

@@ -97,6 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_scoped = _scoped(add)
     _wire_commands(add)
     _use_commands(add_scoped)
+    _keep_commands(add)
     _import_commands(commands.add_parser)
     _run_commands(add, add_scoped)
     return parser
@@ -241,6 +242,19 @@ def _handoff_command(add: Add) -> None:
     handoff.add_argument("--to", default="any", help="leave: only for this agent")
     for name in ("next-step", "open-question", "failed-approach", "decision", "file-touched"):
         handoff.add_argument(f"--{name}", action="append", default=[], help="leave: may be repeated")
+
+
+def _keep_commands(add: Add) -> None:
+    backup = add("backup", "keep:backup", "write everything that is kept into one file, while agents go on")
+    backup.add_argument(
+        "file", nargs="?", default="", help="a new file, or a folder for it (default: your home folder)"
+    )
+    restore = add("restore", "keep:restore", "put a backup, checked to the last byte, where no memory is yet")
+    restore.add_argument("file", help="what `backup` wrote")
+    where = restore.add_mutually_exclusive_group()
+    where.add_argument("--into", metavar="FOLDER", help="into this folder, instead of AI_MEMORY_HOME")
+    where.add_argument("--beside", action="store_true", help="into a new folder beside AI_MEMORY_HOME")
+    restore.add_argument("--dry-run", action="store_true", help="only read and check all of it")
 
 
 def _import_commands(add_parser: AddParser) -> None:
