@@ -18,7 +18,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -137,6 +137,13 @@ class Packer:
         self._archive = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED)
         self.files: dict[str, Entry] = {}
         self.left_out: dict[str, str] = {}
+
+    def __enter__(self) -> Packer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError, ValueError):  # where it was broken off: it would try again once nobody can catch it
+            self._archive.close()
 
     def add(self, path: Path, name: str, *, lines: bool = False) -> None:
         """Add a file under a name; with `lines` up to its last whole one. One that is gone meanwhile is no error:

@@ -107,9 +107,9 @@ def backup(res: Resources, target: Path, *, now: datetime, progress: Progress) -
     try:
         with lock(res.home), open(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
             sweep(target.parent, now=now.timestamp(), pattern=f".*{ENDING}")
-            packer = Packer(file)
-            _pack(res, packer, progress)
-            manifest = packer.finish(__version__, now)
+            with Packer(file) as packer:
+                _pack(res, packer, progress)
+                manifest = packer.finish(__version__, now)
             file.flush()
             os.fsync(file.fileno())
         size = temporary.stat().st_size

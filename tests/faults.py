@@ -23,6 +23,7 @@ from children import opened
 from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
 from playing import DEAD, Player, put, repository
 
+from ai_memory_mcp import backup
 from ai_memory_mcp.model import Draft, Scope
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +39,8 @@ class Act:
 
     `whole`: it is done or not done, never in part. `state` names what it begins with, see `Stage`. `codes` are the exit
     statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
-    by then. `unsteady` finds the lines of an outcome that differ where something was done twice.
+    by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `under` is the folder
+    below the user's home in which changes of files are numbered.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Act:
     codes: tuple[int, ...] = (0, 1)
     acks: str = ""
     unsteady: str = ""
+    under: str = "memory"
 
 
 def hook(event: str, **fields: Any) -> str:
@@ -103,6 +106,8 @@ ACTS = (
     Act("revert", "revert {commit}", whole=False),
     Act("reindex", "reindex", whole=False),
     Act("token", "token create laptop"),
+    Act("backup", "backup {base}/new.zip", under=""),
+    Act("restore", "restore {base}/kept.zip", state="empty"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
 )
 
@@ -141,7 +146,14 @@ class Forge:
         )
 
     def start(
-        self, words: str = "", *, call: tuple[str, ...] = (), given: str = "", at: int = 0, how: str = KILL
+        self,
+        words: str = "",
+        *,
+        call: tuple[str, ...] = (),
+        given: str = "",
+        at: int = 0,
+        how: str = KILL,
+        under: str = "memory",
     ) -> int:
         """Start a command in the user's project; its `at`-th change of a file goes wrong (0: none). Returns its pid."""
         put_in = {"{base}": str(self.base)}
@@ -150,7 +162,7 @@ class Forge:
             "words": [filled(word, put_in) for word in words.split()],
             "act": [filled(word, put_in) for word in call],
             "cwd": str(self.base / "work"),
-            "arm": [str(self.base / "memory"), at, HOWS.index(how), str(self.folder / "log")],
+            "arm": [str(self.base / under), at, HOWS.index(how), str(self.folder / "log")],
             **{name: str(self.folder / name) for name in ("given", "out", "err")},
         }
         stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
@@ -211,6 +223,7 @@ class Stage:
         self._written(memory, work)
         self.commit = memory.history(Scope(cwd=str(work)), "decisions/old.md")[0].commit
         self._keep("quiet")
+        memory.backup(self.kept / "empty" / "kept.zip")
         old = next((self.home / "wiki").rglob("decisions/old.md"))
         old.write_text(old.read_text() + "\nBy hand.\n")
         self._keep("edited")
@@ -277,6 +290,9 @@ def outcome(home: Path) -> str:
     told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
     tokens = home / "tokens.json"
     told["tokens"] = tokens.read_text() if tokens.exists() else ""
+    told["backups"] = sorted(
+        backup.restore(file, home, dry_run=True, progress=lambda *_: None).files for file in home.parent.glob("*.zip")
+    )
     return json.dumps(told, indent=1, sort_keys=True)
 
 
@@ -366,7 +382,7 @@ class Trial:
 
     def _run(self, at: int = 0, how: str = KILL) -> Done:
         words = self.act.words.replace("{commit}", self.stage.commit)
-        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how)
+        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how, under=self.act.under)
 
     def _outcome(self, where: str = "") -> str:
         return self._steady(self._recovered(where))

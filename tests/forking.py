@@ -24,6 +24,7 @@ import dulwich.walk
 
 from ai_memory_mcp import (
     __main__,
+    backup,
     brief,
     consolidate,
     contradictions,
@@ -40,12 +41,12 @@ from ai_memory_mcp import (
     settle,
     writing,
 )
-from ai_memory_mcp.cli import imports, main, run, token, use, wire
+from ai_memory_mcp.cli import imports, keep, main, run, token, use, wire
 from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
-PRELOADED_LAST = (wire,)
+PRELOADED_LAST = (wire, keep, backup)
 
 
 def serve() -> None:
