@@ -21,7 +21,7 @@ FILE = "format"
 UNFINISHED = "restoring.json"  # there while a restore puts things in place: half of them may be somewhere else
 
 
-def version(home: Path) -> int:
+def version(home: Path, newest: int = FORMAT) -> int:
     """Return which version a home's files are of, 0 where none is noted.
 
     Raises StorageError for a newer one, and for a home into which something is being restored.
@@ -36,9 +36,9 @@ def version(home: Path) -> int:
         raise storage_error("read", home / FILE, error) from error
     if not told.isdigit() or not int(told):
         raise StorageError(f"{home / FILE} is damaged: it holds no number. Write 1 into it, or restore a backup.")
-    if int(told) > FORMAT:
+    if int(told) > newest:
         raise StorageError(
-            f"{home} was written by a newer version of ai-memory-mcp (format {told}, this one knows {FORMAT})."
+            f"{home} was written by a newer version of ai-memory-mcp (format {told}, this one knows {newest})."
             " Nothing was changed. Run: ai-memory-mcp upgrade"
         )
     return int(told)
@@ -54,7 +54,7 @@ def bring_forward(home: Path, steps: Sequence[Step] = STEPS) -> None:
 
     Raises StorageError; then the next call goes on where this one stopped.
     """
-    found = version(home)
+    found = version(home, 1 + len(steps))
     told = found or 1
     for number, step in enumerate(steps[told - 1 :], told):
         step(home)
