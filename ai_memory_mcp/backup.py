@@ -230,12 +230,12 @@ def restore(file: Path, home: Path, *, dry_run: bool = False, progress: Progress
                 _clear(home)
 
 
-def finish(home: Path) -> None:
-    """End a restore that was killed when everything lay ready. Raises StorageError."""
-    with lock(home):
+def finish(home: Path, wait: float = LOCK_WAIT) -> None:
+    """End a restore that was killed when everything lay ready. Raises StorageError, BusyError."""
+    with lock(home, wait):
         ready = _ready(home)
         if ready:
-            with ingest.lock(_bare(home), LOCK_WAIT):
+            with ingest.lock(_bare(home), wait):
                 _move_in(home, ready)
 
 

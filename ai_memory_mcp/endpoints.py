@@ -22,7 +22,9 @@ NONCE = "AI-Memory-Nonce"  # a word that the sender of a batch has left in its o
 FRESH_HEADER = "AI-Memory-Fresh"  # from who has just delivered events: the answer is to know of them
 UPLOAD = "/upload"  # takes the files of an import; `folder` is then the upload's id
 READS = frozenset("resolve search read history recent handoffs brief sessions projects status".split())
-LONG = frozenset("ingest import_markdown consolidate contradictions lint reindex".split())  # may take minutes
+LONG = frozenset(
+    "ingest import_markdown consolidate contradictions lint reindex merge_projects".split()
+)  # may take minutes
 OWN = frozenset(["close"])  # what everyone does for himself
 
 METHODS: Mapping[str, Any] = {

@@ -19,15 +19,17 @@ STEPS: tuple[Step, ...] = ()
 FORMAT = 1 + len(STEPS)
 FILE = "format"
 UNFINISHED = "restoring.json"  # there while a restore puts things in place: half of them may be somewhere else
+CHANGING = "changing.json"  # there while a project is moved, or two are made one
 
 
 def version(home: Path, newest: int = FORMAT) -> int:
     """Return which version a home's files are of, 0 where none is noted.
 
-    Raises StorageError for a newer one, and for a home into which something is being restored.
+    Raises StorageError for a newer one, and for a home in the middle of a restore or of a change of projects.
     """
-    if unfinished(home):
-        raise StorageError(f"a restore into {home} is not finished. Any command ends it: ai-memory-mcp status")
+    for name, what in ((UNFINISHED, "a restore"), (CHANGING, "a change of projects")):
+        if (home / name).exists():
+            raise StorageError(f"{what} in {home} is not finished. Any command ends it: ai-memory-mcp status")
     try:
         told = (home / FILE).read_text("ascii", "replace").strip()
     except FileNotFoundError:

@@ -367,6 +367,34 @@ class LocalMemory(Compiling):
                 self._changed(self._project(one.id))
         return report
 
+    def rename_project(self, scope: Scope, name: str) -> Project:
+        """Give a project another name; the old one goes on leading to it."""
+        from ai_memory_mcp import renaming
+
+        told = renaming.rename(self.res, self._here(scope), name, now=utc_now())
+        self._changed(told)
+        return told
+
+    def move_project(self, scope: Scope, workspace: str) -> Project:
+        """Put a project into another workspace."""
+        from ai_memory_mcp import renaming
+
+        told = renaming.move(self.res, self._here(scope), workspace, now=utc_now())
+        self._changed(told)
+        return told
+
+    def merge_projects(self, scope: Scope, into: str) -> Project:
+        """Make a project part of another one."""
+        from ai_memory_mcp import renaming
+
+        project = self._here(scope)
+        with self.res.index.read() as db:
+            target = registry.by_name(into, "", rows.projects(db))
+        told = renaming.merge(self.res, project, target, now=utc_now())
+        self._touched.pop(project.id, None)
+        self._changed(told)
+        return told
+
     def backup(self, target: Path, *, progress: Progress = lambda *_: None) -> Backup:
         """Write all that is kept here into a new file; agents go on meanwhile."""
         from ai_memory_mcp import backup

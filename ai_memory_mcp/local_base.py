@@ -65,7 +65,11 @@ class LocalBase:
         if formats.unfinished(self.res.home):
             from ai_memory_mcp import backup
 
-            backup.finish(self.res.home)
+            backup.finish(self.res.home, READ_WAIT)
+        if (self.res.home / formats.CHANGING).exists():
+            from ai_memory_mcp import renaming
+
+            renaming.finish(self.res, READ_WAIT)
         return formats.version(self.res.home)
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:

@@ -61,6 +61,16 @@ def accept(home: str, cwd: str, start: Any, results: Any) -> None:
         results.put(repr(error))
 
 
+def merged(home: str, project: str, into: str, start: Any, results: Any) -> None:
+    """Merge a project into another one once all are ready."""
+    memory = opened(home)
+    start.wait()
+    try:
+        results.put(f"merged into {memory.merge_projects(Scope(project=project), into).name}")
+    except BaseException as error:
+        results.put(repr(error))
+
+
 def ingest(home: str, results: Any) -> None:
     try:
         memory = opened(home)

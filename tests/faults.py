@@ -108,6 +108,9 @@ ACTS = (
     Act("token", "token create laptop"),
     Act("backup", "backup {base}/new.zip", under=""),
     Act("restore", "restore {base}/kept.zip", state="empty"),
+    Act("rename", "rename-project work zoo"),
+    Act("move", "move work zoo"),
+    Act("merge", "merge-projects other work"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
 )
 

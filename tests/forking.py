@@ -37,6 +37,7 @@ from ai_memory_mcp import (
     redact,
     reindex,
     remote,
+    renaming,
     reverting,
     settle,
     writing,
@@ -46,7 +47,7 @@ from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
-PRELOADED_LAST = (wire, keep, backup)
+PRELOADED_LAST = (wire, keep, backup, renaming)
 
 
 def serve() -> None:

@@ -34,7 +34,7 @@ LAYERS = (
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
-        consolidate_pages reverting contradictions evicting lint lint_rules sync transcripts backup""",
+        consolidate_pages reverting contradictions evicting lint lint_rules sync transcripts backup renaming""",
     ),
     ("composition", "local local_base local_model remote"),
     (

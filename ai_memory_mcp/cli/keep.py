@@ -1,4 +1,5 @@
-"""Commands that keep memory safe: `backup` and `restore`, on the machine that holds it."""
+"""Commands that keep memory in order and safe: projects under other names, and `backup` and `restore`, which only the
+machine that holds the memory can do."""
 
 from __future__ import annotations
 
@@ -8,8 +9,37 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp.cli import render
+from ai_memory_mcp.cli.context import opened
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import ConfigError
+from ai_memory_mcp.model import Project, Scope
+
+
+def rename(args: argparse.Namespace) -> int:
+    """Give a project another name."""
+    with opened() as memory:
+        return _told(args, memory.rename_project(_named(args), args.new))
+
+
+def move(args: argparse.Namespace) -> int:
+    """Put a project into another workspace."""
+    with opened() as memory:
+        return _told(args, memory.move_project(_named(args), args.to))
+
+
+def merge(args: argparse.Namespace) -> int:
+    """Make a project part of another one."""
+    with opened() as memory:
+        return _told(args, memory.merge_projects(_named(args), args.into))
+
+
+def _named(args: argparse.Namespace) -> Scope:
+    return Scope(project=args.name, workspace=args.workspace or "")
+
+
+def _told(args: argparse.Namespace, project: Project) -> int:
+    render.as_json({"project": project}) if args.json else render.renamed(args.name, project)
+    return 0
 
 
 def backup(args: argparse.Namespace) -> int:

@@ -245,6 +245,17 @@ def _handoff_command(add: Add) -> None:
 
 
 def _keep_commands(add: Add) -> None:
+    rename = add("rename-project", "keep:rename", "give a project another name; the old one goes on leading to it")
+    move = add("move", "keep:move", "put a project into another workspace; its old name goes on leading to it")
+    merge = add(
+        "merge-projects", "keep:merge", "make a project part of another one: sessions, pages, history, handoffs"
+    )
+    for command in (rename, move, merge):
+        command.add_argument("name", help="the project, by name or id")
+        command.add_argument("--workspace", help="the workspace that it is in, where the name alone is not enough")
+    rename.add_argument("new", help="its new name")
+    move.add_argument("to", metavar="WORKSPACE", help="the workspace that it goes to; it need not exist yet")
+    merge.add_argument("into", help="the project that has everything then; workspace/name where that is needed")
     backup = add("backup", "keep:backup", "write everything that is kept into one file, while agents go on")
     backup.add_argument(
         "file", nargs="?", default="", help="a new file, or a folder for it (default: your home folder)"

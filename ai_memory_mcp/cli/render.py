@@ -371,6 +371,11 @@ def imported_sessions(found: PastReport) -> None:
         out(f"left out: {count:,} {safe(reason)}")
 
 
+def renamed(name: str, project: Project) -> None:
+    """Print what has become of a project."""
+    out(safe(f"{name} is {project.workspace}/{project.name} now; what it was called leads there as well"))
+
+
 def backed_up(told: Backup) -> None:
     """Print what was backed up."""
     out(f"{styled(safe(told.file), 'cyan')}: {told.files:,} files, {told.bytes:,} bytes, {told.size:,} packed")
