@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ai_memory_mcp import figures, llm, llm_queue, sizes, slow, sync
+from ai_memory_mcp import figures, formats, llm, llm_queue, sizes, slow, sync
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
@@ -144,6 +144,7 @@ def check_home(look: Look) -> Iterator[Finding]:
     free = shutil.disk_usage(home).free
     if free < LITTLE_SPACE:
         yield _warning(f"only {free // 2**20} MB are free on the disk of {home}; at 0 events are lost", f"df -h {home}")
+    formats.version(home)  # a newer one, or a restore in the middle, is an error
 
 
 def check_disk(look: Look) -> Iterator[Finding]:

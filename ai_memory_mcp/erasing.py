@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ai_memory_mcp import consolidate, ingest, markdown, pages, registry, reindex, sessions, settle, sync_state
+from ai_memory_mcp import backup, consolidate, ingest, markdown, pages, registry, reindex, sessions, settle, sync_state
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import private_dir, remove, storage_error, sweep_dead, write_atomic
 from ai_memory_mcp.index import past, rows
@@ -69,8 +69,13 @@ class Intent(Value):
 
 @contextmanager
 def alone(res: Resources, wait: float = LOCK_WAIT) -> Iterator[None]:
-    """Keep everybody else from working on sessions, and from syncing, meanwhile. Raises BusyError."""
-    with sync_state.lock(res, wait), consolidate.lock(res, wait), ingest.lock(res, wait):
+    """Keep everybody else from working on sessions, from syncing and backing up meanwhile. Raises BusyError."""
+    with (
+        sync_state.lock(res, wait),
+        consolidate.lock(res, wait),
+        backup.lock(res.home, wait),
+        ingest.lock(res, wait),
+    ):
         yield
 
 

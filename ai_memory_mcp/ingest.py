@@ -16,7 +16,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ai_memory_mcp import registry, reindex, sessions, unstored
+from ai_memory_mcp import formats, registry, reindex, sessions, unstored
 from ai_memory_mcp.agents.spec import SERVER_KEY, AgentSpec, named_spec, pick
 from ai_memory_mcp.alive import GONE
 from ai_memory_mcp.errors import ProjectError, StorageError
@@ -152,6 +152,7 @@ def drain(res: Resources, *, now: datetime, limit: int | None = None) -> tuple[I
 
     Returns counts and the places seen. Raises StorageError when the disk refuses; what is not stored then stays.
     """
+    formats.version(res.home)  # while this waited for the lock, a restore may have been killed in the middle
     places = Places(res, now)
     total: dict[str, int] = {}
     reindex.catch_up(res)

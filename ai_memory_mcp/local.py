@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from inspect import isfunction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ai_memory_mcp import handoff as handoffs
 from ai_memory_mcp import history, recall, registry, slow
@@ -55,6 +56,9 @@ from ai_memory_mcp.model import (
 )
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.tombstones import ERASING
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.backup import Backup
 
 
 def open_local(home: Path | None = None) -> LocalMemory:
@@ -477,6 +481,41 @@ class LocalMemory(Compiling):
         for project in projects:
             self._notice(resolved.model_copy(update={"project": project}), always=True)
         return projects
+
+    def rename_project(self, scope: Scope, name: str) -> Project:
+        """Give a project another name; the old one goes on leading to it."""
+        from ai_memory_mcp import renaming
+
+        told = renaming.rename(self.res, self._here(scope), name, now=utc_now())
+        self._changed(told)
+        return told
+
+    def move_project(self, scope: Scope, workspace: str) -> Project:
+        """Put a project into another workspace."""
+        from ai_memory_mcp import renaming
+
+        told = renaming.move(self.res, self._here(scope), workspace, now=utc_now())
+        self._changed(told)
+        return told
+
+    def merge_projects(self, scope: Scope, into: str) -> Project:
+        """Make a project part of another one."""
+        from ai_memory_mcp import renaming
+
+        project = self._here(scope)
+        with self.res.index.read() as db:
+            target = registry.by_name(into, "", rows.projects(db))
+        told = renaming.merge(self.res, project, target, now=utc_now())
+        self._touched.pop(project.id, None)
+        self._changed(told)
+        return told
+
+    def backup(self, target: Path, *, progress: Progress = lambda *_: None) -> Backup:
+        """Write all that is kept here into a new file; agents go on meanwhile."""
+        from ai_memory_mcp import backup
+
+        self._whole()
+        return backup.backup(self.res, target, now=utc_now(), progress=progress)
 
     # --- for servers
 

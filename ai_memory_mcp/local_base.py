@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from ai_memory_mcp import history, pages, registry
+from ai_memory_mcp import formats, history, pages, registry
 from ai_memory_mcp.alive import agent_pid
 from ai_memory_mcp.errors import (
     BusyError,
@@ -58,7 +58,20 @@ class LocalBase:
         self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._unsettled = False  # whether a search has taken events in and left what follows from them for later
         self._trouble = ""  # why the last read could not be brought up to date
+        self._whole()
         private_dir(res.home)
+
+    def _whole(self) -> int:
+        """Return the version of the home's files, once they are all in place. Raises StorageError for a newer one."""
+        if formats.unfinished(self.res.home):
+            from ai_memory_mcp import backup
+
+            backup.finish(self.res.home, READ_WAIT)
+        if (self.res.home / formats.CHANGING).exists():
+            from ai_memory_mcp import renaming
+
+            renaming.finish(self.res, READ_WAIT)
+        return formats.version(self.res.home)
 
     def ingest(self, scope: Scope | None = None) -> IngestReport:
         """Turn spooled events into observations and settle what follows from them."""
@@ -104,18 +117,20 @@ class LocalBase:
     def _ready(self) -> None:
         """Make sure that there is an index; build it from the files when it is missing or of another version.
 
-        What somebody was killed at erasing is erased first.
+        Files of an older version are brought forward, and what somebody was killed at erasing is erased first.
         """
+        whole = self._whole() == formats.FORMAT
         if (self.res.home / ERASING).exists():
             from ai_memory_mcp import erasing
 
             with suppress(StorageError):  # somebody is at it, or the disk refuses: `status` tells
                 erasing.finish(self.res)
-        if self.res.index.ready():
+        if whole and self.res.index.ready():
             return
         from ai_memory_mcp import ingest, reindex
 
         with ingest.lock(self.res, WRITE_WAIT):
+            formats.bring_forward(self.res.home)
             if not self.res.index.ready():  # somebody else may have built it meanwhile
                 reindex.rebuild(self.res)
 

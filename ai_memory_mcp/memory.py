@@ -150,6 +150,17 @@ class Memory(Protocol):
         safe is mended, with `report` a page tells it: one commit, none where nothing changes. Raises ProjectError,
         InputError for a rule that there is not."""
 
+    def rename_project(self, scope: Scope, name: str) -> Project:
+        """Give a project another name; the old one goes on leading to it. Raises InputError, ConflictError for a name
+        that is taken, NotFoundError."""
+
+    def move_project(self, scope: Scope, workspace: str) -> Project:
+        """Put a project into another workspace, a new one too. Raises like `rename_project`."""
+
+    def merge_projects(self, scope: Scope, into: str) -> Project:
+        """Make a project part of another one (by name or id), which is returned: sessions, pages, history, handoffs.
+        Its names, ids and folders lead there from then on. Raises InputError, ProjectError, NotFoundError."""
+
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""
 

@@ -241,6 +241,8 @@ class Project(Value):
     workspace_id: str
     roots: tuple[str, ...] = ()
     remotes: tuple[str, ...] = ()
+    earlier_names: tuple[str, ...] = ()  # workspace/name; also those of projects that were made part of it
+    earlier_ids: tuple[str, ...] = ()  # of such projects
 
 
 class Scope(Value):

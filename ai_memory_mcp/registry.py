@@ -45,17 +45,25 @@ def find(identity: Identity, known: Sequence[Project]) -> Project | None:
         if identity.id and project.id == identity.id:
             return project
     for project in known:
+        if identity.id and identity.id in project.earlier_ids:
+            return project
+    for project in known:
         if identity.remote and identity.remote in project.remotes:
             return project
     if identity.by == "marker":
-        named = (one for one in known if (one.workspace, one.name) == (identity.workspace, identity.name))
-        return next(named, None)
+        return _by_any_name(f"{identity.workspace}/{identity.name}", known)
     for project in known:
         if _cloned_from(project, identity):
             return project
         if _known_here(project, identity) and (_is_gone(identity) or not _lives_elsewhere(project, identity)):
             return project
     return None
+
+
+def _by_any_name(name: str, known: Sequence[Project]) -> Project | None:
+    """Return the project that is called `workspace/name`, else the one that was."""
+    called = (one for one in known if f"{one.workspace}/{one.name}" == name)
+    return next(called, None) or next((one for one in known if name in one.earlier_names), None)
 
 
 def of_gone(root: str, marker: str, known: Sequence[Project]) -> Project | None:
@@ -102,11 +110,22 @@ def by_name(name: str, workspace: str, known: Sequence[Project]) -> Project:
     if len(found) > 1:
         choices = " or ".join(f"{project.workspace}/{project.name}" for project in found)
         raise ProjectError(f"'{name}' is in several workspaces; say {choices}")
+    if not found and (was := _once_called(name, workspace, known)):
+        return was
     if not found:
         names = [project.name for project in here]
         elsewhere = [f"{project.workspace}/{project.name}" for project in known if project.name == name]
         raise ProjectError(f"there is no project '{name}'; {_did_you_mean(name, names, elsewhere)}")
     return found[0]
+
+
+def _once_called(name: str, workspace: str, known: Sequence[Project]) -> Project | None:
+    """Return the only project that once had this name (in a workspace, where one is told), or this id."""
+    ending = f"/{workspace}/{name}" if workspace else f"/{name}"
+    was = [
+        one for one in known if name in one.earlier_ids or any(f"/{old}".endswith(ending) for old in one.earlier_names)
+    ]
+    return was[0] if len(was) == 1 else None
 
 
 def general(workspace: str) -> Project:
@@ -190,6 +209,8 @@ def front_page(project: Project, previous: str, *, now: datetime) -> str:
         "workspace_id": project.workspace_id,
         "roots": tuple(dict.fromkeys((*_texts(old_meta.get("roots")), *project.roots))) or None,
         "remotes": project.remotes or None,
+        "earlier_names": project.earlier_names or None,
+        "earlier_ids": project.earlier_ids or None,
     }
     return markdown.set_keys(markdown.text_from(page, previous), keys)
 
@@ -230,6 +251,8 @@ def from_front_page(text: str, project_id: str, workspace_id_: str) -> Project:
         workspace_id=workspace_id_,
         roots=_texts(meta.get("roots")),
         remotes=_texts(meta.get("remotes")),
+        earlier_names=_texts(meta.get("earlier_names")),
+        earlier_ids=_texts(meta.get("earlier_ids")),
     )
 
 
@@ -249,6 +272,7 @@ def _free_name(identity: Identity, known: Sequence[Project]) -> str:
     """Return the identity's name, told apart by what tells the project apart when another one has it."""
     name = "".join(char for char in identity.name if char.isprintable()).strip() or "unnamed"
     taken = {project.name for project in known if project.workspace == identity.workspace}
+    taken |= {old.removeprefix(f"{identity.workspace}/") for project in known for old in project.earlier_names}
     if identity.id != named_id(identity.workspace, GENERAL):
         taken.add(GENERAL)
     what = identity.remote or (
@@ -275,7 +299,9 @@ def _known_here(project: Project, identity: Identity) -> bool:
     A repository whose remote is unknown is another one, unless only the host or owner differs: the folder was
     published, or the remote moved. A project that is known by a given name belongs to who gives that name.
     """
-    if not set(identity.homes) & set(project.roots) or project.id == named_id(project.workspace, project.name):
+    names = (f"{project.workspace}/{project.name}", *project.earlier_names)
+    given = project.id in {named_id(*name.split("/", 1)) for name in names if "/" in name}
+    if given or not set(identity.homes) & set(project.roots):
         return False
     name = identity.remote.rsplit("/", 1)[-1].lower()
     known_as = [remote.rsplit("/", 1)[-1].lower() for remote in project.remotes]
@@ -341,7 +367,8 @@ def _cloned_from(project: Project, identity: Identity) -> bool:
 
 
 def _check_workspace(workspace: str, known: Sequence[Project]) -> None:
-    workspaces = sorted({DEFAULT_WORKSPACE, *(project.workspace for project in known)})
+    earlier = {old.partition("/")[0] for project in known for old in project.earlier_names}
+    workspaces = sorted({DEFAULT_WORKSPACE, *(project.workspace for project in known), *earlier})
     if workspace and workspace not in workspaces:
         raise ProjectError(f"there is no workspace '{workspace}'; {_did_you_mean(workspace, workspaces)}")
 

@@ -105,6 +105,9 @@ class RemoteMemory:
     projects = _asks(Memory.projects)
     contradictions = _asks(Memory.contradictions)
     lint = _asks(Memory.lint)
+    rename_project = _asks(Memory.rename_project)
+    move_project = _asks(Memory.move_project)
+    merge_projects = _asks(Memory.merge_projects)
     reindex = _asks(Memory.reindex)
 
     def status(self, scope: Scope, *, figures: bool = True) -> Status:

@@ -248,3 +248,10 @@ def sweep_home(home: Path) -> None:
         sweep(journal, now=now)
     for notes in ("told-*", "late-*"):
         sweep(home / "brief", now=now, pattern=notes, age=NOTES_KEPT)
+    for place in (home / "wiki").glob("*/*-*"):
+        if place.is_file():  # where a project was, see `renaming`
+            sweep(place.parent, now=now, pattern=place.name)
+    if any(home.glob(".restore-*")):
+        from ai_memory_mcp.backup import sweep_stages
+
+        sweep_stages(home)

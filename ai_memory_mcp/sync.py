@@ -209,6 +209,9 @@ class _Run:
         if stone and markdown.when_from(markdown.parse(told.text)[0].get("created"), stone.at) <= stone.at:
             note = "the project was erased for good here; remove that branch, or purge it on the machine that sends it"
             return _skipped(url, branch, told.id, note)
+        if merged := next((one for one in known.values() if told.id in one.earlier_ids), None):
+            note = f"it is part of {merged.workspace}/{merged.name} here; remove the branch once it is so everywhere"
+            return _skipped(url, branch, told.id, note)
         if told.id not in known:
             project = registry.from_front_page(told.text, told.id, workspace_id(told.workspace))
             name = _free_name(project.name, project, known.values())
@@ -424,6 +427,7 @@ class _Judge:
         mine, was = (None if data is None else data.decode("utf-8", "surrogateescape") for data in (ours, base))
         if path == registry.FRONT_PAGE:
             text = self._front_page(text, mine)
+            mine = self._renamed(mine, text) if mine and was is None else mine
         if mine is None or mine == was or (_generated(path, mine) and _generated(path, text)):
             if merging.has_conflict(text):
                 self.told_in_conflict.append(path)
@@ -437,6 +441,13 @@ class _Judge:
         if merged.conflict:
             self.in_conflict.append(path)
         return merged.text.encode("utf-8", "surrogateescape")
+
+    def _renamed(self, mine: str, text: str) -> str:
+        """Return our front page under the name that the other side has given the project since."""
+        meta = markdown.parse(text)[0]
+        theirs = registry.from_front_page(text, self._project.id, self._project.workspace_id)
+        renamed = f"{self._project.workspace}/{self._project.name}" in theirs.earlier_names
+        return markdown.set_keys(mine, {"title": meta.get("title")}) if renamed else mine
 
     def _front_page(self, text: str, mine: str | None) -> str:
         """Return another machine's front page with what is settled here: which project it is, and a name of its own."""
@@ -468,6 +479,7 @@ def branch_names(project: Project) -> list[str]:
         for end in (f"-{mark[:4]}", f"-{mark[:12]}"):
             plain = plain.removesuffix(end)
     told = [project.name, plain, *(f"{plain}-{mark[:length]}" for mark in marks for length in (4, 12))]
+    told += [old.partition("/")[2] for old in project.earlier_names if old.startswith(f"{project.workspace}/")]
     told.append(f"{plain}-{project.id[:8]}")
     return [f"{ref_part(project.workspace)}/{ref_part(name)}" for name in dict.fromkeys(told)]
 

@@ -332,10 +332,57 @@ class ProjectWiki:
             self._begin()
         return self._git
 
+    @contextmanager
+    def at_rest(self, *, timeout: float = 120.0) -> Iterator[None]:
+        """Keep others from committing meanwhile; half-done work of who was killed is cleaned up. Raises BusyError."""
+        with files.locked(self._lock, timeout=timeout) as died:
+            if died:
+                self._clean_up()
+            yield
+
+    def move_to(self, there: ProjectWiki, name: str) -> None:
+        """Give the folder, history and all, the place of another wiki of the same project; done once only.
+
+        A file in its place tells those who knew it that the project is `name` now. Raises StorageError.
+        """
+        with self.at_rest(), _translated(self.folder):
+            if self.folder.is_dir():
+                files.private_dir(there.folder.parent)
+                there.folder.unlink(missing_ok=True)  # what such a move has left there
+                self.folder.rename(there.folder)
+            files.write_atomic(self.folder, name.encode("utf-8", "replace"))
+
+    def leave(self, name: str) -> None:
+        """Remove the folder with its history; a file in its place tells that the project is `name` now."""
+        with self.at_rest(), _translated(self.folder):
+            if self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            files.private_dir(self.folder.parent)
+            files.write_atomic(self.folder, name.encode("utf-8", "replace"))
+
+    def absorb(
+        self, other: ProjectWiki, pages: Mapping[str, bytes], message: str, *, author: str, when: datetime
+    ) -> None:
+        """Take pages and the whole history of another wiki in, by a merge. Raises like `commit`."""
+        with other._alone() as theirs, self._alone() as repo:
+            _head(repo)
+            for name in _object_files(other._git):
+                target = self._git / name
+                if not target.exists():
+                    files.private_dir(target.parent)
+                    _second_name(other._git / name, target)
+            for path, data in pages.items():
+                self._put(self._target(safe_path(path)), data)
+            made = _record(repo, pages, message, author, when, _head(theirs))
+            if made:
+                self.made.append(made)
+
     def _begin(self) -> bool:
         """Make the repository when there is none; in one step, so a crash leaves none or a whole one."""
         if self._git.exists():
             return False
+        if self.folder.is_file():
+            raise StorageError(f"This project is {self.folder.read_text('utf-8').strip()} by now. Try again.")
         files.private_dir(self.folder)
         fresh = self.folder / ".git-new"
         try:
@@ -608,14 +655,6 @@ def _remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, onerror=writable)
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise files.storage_error("remove", path, error) from error
-
-
 # -- git trees
 
 _Update = tuple[bytes, bytes] | None  # mode and id; None removes
@@ -839,8 +878,16 @@ def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
     return bytes.fromhex(commit[5:45].decode())  # a commit begins with "tree <id>\n"
 
 
-def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime) -> Commit | None:
-    """Commit pages onto the checked-out branch; starts again when git moved it meanwhile."""
+def _record(
+    repo: Repo,
+    pages: Mapping[str, bytes | None],
+    message: str,
+    author: str,
+    when: datetime,
+    further: ObjectID | None = None,
+) -> Commit | None:
+    """Commit pages onto the checked-out branch (`further`: and what leads to another commit); starts again when git
+    moved it meanwhile."""
     new: list[_Object] = []
     blobs = _blobs(repo, pages, new)
     deadline = time.monotonic() + _GIT_PATIENCE
@@ -852,7 +899,7 @@ def _record(repo: Repo, pages: Mapping[str, bytes | None], message: str, author:
         tree = trees.graft(root, blobs, fresh)
         if tree == root:
             return None
-        parents = [head] if head else []
+        parents = [one for one in (head, further) if one]
         commit = _commit_data(tree or _add(fresh, "tree", b""), parents, message, author, when)
         made = _oid(_add(fresh, "commit", commit))
         _store(repo, fresh)
@@ -910,6 +957,28 @@ def _identity(author: str) -> bytes:
     name = given[1] if given else " ".join(re.sub(r"[<>\0]", " ", author).split())
     email = given[2] if given else f"{slug(name)}@localhost"
     return f"{name or COMMITTER} <{email}>".encode("utf-8", "replace")
+
+
+def _object_files(git: Path) -> Iterator[Path]:
+    """The files that hold all objects of a repository, packs before their indexes, relative to its git folder."""
+    for pattern in ("objects/??/" + "?" * 38, "objects/pack/pack-*.pack", "objects/pack/pack-*.idx"):
+        yield from (path.relative_to(git) for path in git.glob(pattern))
+
+
+def _second_name(source: Path, target: Path) -> None:
+    """Have a file that never changes under another name as well; a copy where the disk has no second names."""
+    try:
+        os.link(source, target)
+    except OSError:
+        files.write_atomic(target, source.read_bytes(), mode=_OBJECT_MODE, durable=True)
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.storage_error("move or remove", folder, error) from error
 
 
 def _store(repo: Repo, objects: list[_Object]) -> None:

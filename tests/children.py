@@ -61,6 +61,16 @@ def accept(home: str, cwd: str, start: Any, results: Any) -> None:
         results.put(repr(error))
 
 
+def merged(home: str, project: str, into: str, start: Any, results: Any) -> None:
+    """Merge a project into another one once all are ready."""
+    memory = opened(home)
+    start.wait()
+    try:
+        results.put(f"merged into {memory.merge_projects(Scope(project=project), into).name}")
+    except BaseException as error:
+        results.put(repr(error))
+
+
 def ingest(home: str, results: Any) -> None:
     try:
         memory = opened(home)
@@ -155,6 +165,12 @@ def sync_killed(home: str, cwd: str, remote: str, at: int, counted: str) -> None
     killed(lambda: memory.sync(Scope(cwd=cwd)), memory, at, counted)
 
 
+def backup_killed(home: str, target: str, at: int, counted: str) -> None:
+    """Back a memory up and be killed as `import_killed` is."""
+    memory = opened(home)
+    killed(lambda: memory.backup(Path(target)), memory, at, counted)
+
+
 def import_killed(home: str, folder: str, at: int, counted: str) -> None:
     """Import Markdown into `general` and be killed at the `at`-th line executed in our own modules (0: never).
 
@@ -211,6 +227,8 @@ WATCHED = frozenset(  # where state on disk changes; pure modules would only dil
         "files.py",
         "registry.py",
         "importing.py",
+        "archive.py",
+        "backup.py",
         "brief.py",
         "consolidate.py",
         "index/db.py",

@@ -24,6 +24,7 @@ from invariants import events, git_problems, journals, leftovers, pages, rows_of
 from playing import DEAD, Player, put, repository
 from searching import traces
 
+from ai_memory_mcp import backup
 from ai_memory_mcp.model import Draft, Scope
 
 HERE = Path(__file__).resolve().parent
@@ -41,6 +42,7 @@ class Act:
     statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
     by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `forgets`: what it is
     to take out are events, too. `erased` is a word that stands in what is erased: when that is done it is nowhere.
+    `under` is the folder below the user's home in which changes of files are numbered.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Act:
     unsteady: str = ""
     forgets: bool = False
     erased: str = ""
+    under: str = "memory"
 
 
 def hook(event: str, **fields: Any) -> str:
@@ -111,6 +114,11 @@ ACTS = (
     Act("purge-project", "purge-project work --yes", erased="parse twice"),
     Act("scrub", "scrub lexer --yes", erased="lexer"),
     Act("token", "token create laptop"),
+    Act("backup", "backup {base}/new.zip", under=""),
+    Act("restore", "restore {base}/kept.zip", state="empty"),
+    Act("rename", "rename-project work zoo"),
+    Act("move", "move work zoo"),
+    Act("merge", "merge-projects other work"),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
 )
 
@@ -164,6 +172,7 @@ class Forge:
         how: str = KILL,
         cwd: str = "",
         gone: bool = False,
+        under: str = "memory",
         **env: str,
     ) -> int:
         """Start a command in the user's project, or in another folder, which may be `gone` by the time that it is run;
@@ -176,7 +185,7 @@ class Forge:
             "cwd": cwd or str(self.base / "work"),
             "gone": gone,
             "env": env,
-            "arm": [str(self.base / "memory"), at, HOWS.index(how), str(self.folder / "log")] if self.library else [],
+            "arm": [str(self.base / under), at, HOWS.index(how), str(self.folder / "log")] if self.library else [],
             **{name: str(self.folder / name) for name in ("given", "out", "err")},
         }
         stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
@@ -238,6 +247,7 @@ class Stage:
         self._written(memory, work)
         self.commit = memory.history(Scope(cwd=str(work)), "decisions/old.md")[0].commit
         self._keep("quiet")
+        memory.backup(self.kept / "empty" / "kept.zip")
         old = next((self.home / "wiki").rglob("decisions/old.md"))
         old.write_text(old.read_text() + "\nBy hand.\n")
         self._keep("edited")
@@ -321,6 +331,9 @@ def outcome(home: Path) -> str:
     told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
     tokens = home / "tokens.json"
     told["tokens"] = tokens.read_text() if tokens.exists() else ""
+    told["backups"] = sorted(
+        backup.restore(file, home, dry_run=True, progress=lambda *_: None).files for file in home.parent.glob("*.zip")
+    )
     return json.dumps(told, indent=1, sort_keys=True)
 
 
@@ -416,7 +429,7 @@ class Trial:
 
     def _run(self, at: int = 0, how: str = KILL) -> Done:
         words = self.act.words.replace("{commit}", self.stage.commit)
-        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how)
+        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how, under=self.act.under)
 
     def _outcome(self, where: str = "") -> str:
         return self._steady(self._recovered(where))

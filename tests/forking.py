@@ -26,6 +26,7 @@ import dulwich.walk
 
 from ai_memory_mcp import (
     __main__,
+    backup,
     brief,
     consolidate,
     contradictions,
@@ -39,18 +40,19 @@ from ai_memory_mcp import (
     redact,
     reindex,
     remote,
+    renaming,
     retention,
     reverting,
     settle,
     wiki_rewrite,
     writing,
 )
-from ai_memory_mcp.cli import erase, imports, main, run, token, upkeep, use, wire
+from ai_memory_mcp.cli import erase, imports, keep, main, run, token, upkeep, use, wire
 from ai_memory_mcp.errors import AiMemoryError
 
 PRELOADED = (children, dulwich, brief, consolidate, contradictions, emit_rare, emit_stream, feedback, hookbrief)
 PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, writing, imports, main, run, token, use)
-PRELOADED_LAST = (retention, upkeep, wire, erase, erasing, wiki_rewrite)
+PRELOADED_LAST = (retention, upkeep, wire, erase, erasing, wiki_rewrite, keep, backup, renaming)
 
 
 def serve() -> None:

@@ -27,7 +27,7 @@ LAYERS = (
     (
         "resources",
         """config project spool journal gitlog joining wiki wiki_rewrite index files processes agents.spec resources
-        link tokens away llm llm_child llm_meter llm_queue gitremote tombstones repolog sizes slow""",
+        link tokens away llm llm_child llm_meter llm_queue gitremote tombstones repolog sizes slow formats archive""",
     ),
     (
         "operations",
@@ -36,7 +36,7 @@ LAYERS = (
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
         consolidate_pages reverting contradictions evicting erasing scrubbing lint lint_rules retention unstored figures
         sync sync_state sync_erased transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history
-        making""",
+        making backup renaming""",
     ),
     ("composition", "local local_base local_model remote"),
     (

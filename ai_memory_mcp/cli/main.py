@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _use_commands(add_scoped)
     _bootstrap_command(add_scoped)
     _erase_commands(add, add_scoped)
+    _keep_commands(add)
     _import_commands(commands.add_parser)
     _run_commands(add, add_scoped)
     return parser
@@ -268,6 +269,30 @@ def _erase_commands(add: Add, add_scoped: Add) -> None:
     for command in (forget, session, project, scrub):
         command.add_argument("--yes", action="store_true", help="do it without asking")
         command.add_argument("--dry-run", action="store_true", help="only tell what would go")
+
+
+def _keep_commands(add: Add) -> None:
+    rename = add("rename-project", "keep:rename", "give a project another name; the old one goes on leading to it")
+    move = add("move", "keep:move", "put a project into another workspace; its old name goes on leading to it")
+    merge = add(
+        "merge-projects", "keep:merge", "make a project part of another one: sessions, pages, history, handoffs"
+    )
+    for command in (rename, move, merge):
+        command.add_argument("name", help="the project, by name or id")
+        command.add_argument("--workspace", help="the workspace that it is in, where the name alone is not enough")
+    rename.add_argument("new", help="its new name")
+    move.add_argument("to", metavar="WORKSPACE", help="the workspace that it goes to; it need not exist yet")
+    merge.add_argument("into", help="the project that has everything then; workspace/name where that is needed")
+    backup = add("backup", "keep:backup", "write everything that is kept into one file, while agents go on")
+    backup.add_argument(
+        "file", nargs="?", default="", help="a new file, or a folder for it (default: your home folder)"
+    )
+    restore = add("restore", "keep:restore", "put a backup, checked to the last byte, where no memory is yet")
+    restore.add_argument("file", help="what `backup` wrote")
+    where = restore.add_mutually_exclusive_group()
+    where.add_argument("--into", metavar="FOLDER", help="into this folder, instead of AI_MEMORY_HOME")
+    where.add_argument("--beside", action="store_true", help="into a new folder beside AI_MEMORY_HOME")
+    restore.add_argument("--dry-run", action="store_true", help="only read and check all of it")
 
 
 def _import_commands(add_parser: AddParser) -> None:

@@ -39,6 +39,7 @@ from ai_memory_mcp.sizes import readable
 from ai_memory_mcp.tokens import Token
 
 if TYPE_CHECKING:
+    from ai_memory_mcp.backup import Backup, Restored
     from ai_memory_mcp.importing_sessions import PastReport
 
 _BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
@@ -454,6 +455,36 @@ def imported_sessions(found: PastReport) -> None:
         out(f"{found.stored:,} observations stored, {found.pages:,} session pages written")
     for reason, count in sorted(found.skipped.items()):
         out(f"left out: {count:,} {safe(reason)}")
+
+
+def renamed(name: str, project: Project) -> None:
+    """Print what has become of a project."""
+    out(safe(f"{name} is {project.workspace}/{project.name} now; what it was called leads there as well"))
+
+
+def backed_up(told: Backup) -> None:
+    """Print what was backed up."""
+    out(f"{styled(safe(told.file), 'cyan')}: {told.files:,} files, {told.bytes:,} bytes, {told.size:,} packed")
+    if told.left_out:
+        out(f"{len(told.left_out):,} left out:")
+        _list([safe(f"  {name}: {reason}") for name, reason in told.left_out.items()])
+    out("Keep it as you keep the memory itself: whoever has the file can read all of it.")
+
+
+def restored(told: Restored) -> None:
+    """Print what was restored, or would be."""
+    what = f"the memory of {told.made:%Y-%m-%d %H:%M} UTC: {told.files:,} files, {told.bytes:,} bytes"
+    if told.dry_run:
+        out(safe(f"all of it is right: {what}, by version {told.version}. Nothing was restored (a dry run)"))
+        return
+    out(f"{styled(safe(told.home), 'cyan')} holds {what}")
+    if told.kept:
+        out(styled(safe(f"left as it was there: {', '.join(told.kept)}"), "yellow"))
+    if told.aside:
+        out(styled(safe(f"written meanwhile, and put aside: {', '.join(told.aside)}"), "yellow"))
+    if told.tokens:
+        names = ", ".join(told.tokens)
+        out(safe(f"these tokens open the server again: {names}; `ai-memory-mcp token revoke NAME` ends one"))
 
 
 def _list(lines: Sequence[str]) -> None:

@@ -74,7 +74,7 @@ def _elsewhere(value: Any) -> Any:
 def _bound(memory: Memory, access: Access, name: str, values: dict[str, Any]) -> Any:
     if name in _UNSCOPED:
         return _UNSCOPED[name](memory, access, getattr(memory, name)(**values))
-    if not isinstance(values.get("scope"), Scope):
+    if name in _ACROSS or not isinstance(values.get("scope"), Scope):
         raise AccessError(f"the token '{access.name}' is bound to {_names(access)}; this concerns all workspaces")
     scope = _narrowed(memory, access, values["scope"])
     query = values.get("query")
@@ -131,6 +131,7 @@ def _own(activity: Activity) -> Activity:
     return activity.model_copy(update={"bytes": None})
 
 
+_ACROSS = ("move_project", "merge_projects")  # another workspace may be named
 _UNSCOPED: dict[str, Callable[..., Any]] = {"projects": _projects, "ingest": lambda memory, access, report: report}
 _FILTERS: dict[str, Callable[..., Any]] = {"read": _document, "status": _status}
 EVERYBODY = Access("anybody")  # on loopback, while there are no tokens
