@@ -403,6 +403,7 @@ class ProjectWiki:
     def _clean_up(self) -> None:
         """Remove what a killed process of ours left: git lock files and unfinished pages."""
         for pattern in (
+            ".*.tmp",
             "refs/heads/**/*.lock",
             "HEAD.lock",
             ".*.tmp",
@@ -585,13 +586,14 @@ class ProjectWiki:
         marker = self._git / _STALE
         if not marker.exists() or (quick and _size(marker) + _size(self._git / "index") > _QUICK_INDEX):
             return False
-        with self._alone() as repo, _index_lock(self._git / "index.lock") as got:
-            if not got or not marker.exists():
-                return False
-            paths = {path.decode("utf-8", "surrogateescape") for path in marker.read_bytes().split(b"\0") if path}
-            if not _refresh(repo, self._git / "index", paths):
-                return False
-            marker.unlink()
+        with self._alone() as repo:
+            with _index_lock(self._git / "index.lock") as got:
+                if not got or not marker.exists():
+                    return False
+                paths = {path.decode("utf-8", "surrogateescape") for path in marker.read_bytes().split(b"\0") if path}
+                if not _refresh(repo, self._git / "index", paths):
+                    return False
+            marker.unlink()  # last: killed with git's lock in hand, the next run comes here and removes it
             return True
 
     def pack_if_many(self, limit: int = 2000) -> int:

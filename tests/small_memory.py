@@ -136,7 +136,7 @@ class SmallMemory:
     def projects(self) -> tuple[Project, ...]:
         return ()
 
-    def status(self, scope: Scope) -> Status:
+    def status(self, scope: Scope, *, figures: bool = True) -> Status:
         self._enter(scope)
         project = {"name": "small", "resolved_by": "folder", "root": scope.cwd}
         counts = Counts(pages=len(self.pages))

@@ -155,7 +155,11 @@ def test_a_bound_token_sees_its_workspace_and_nothing_of_others(
         assert {one.native_id for one in machine.sessions(scope)} == {"session-okapi"}
         assert handoff.id not in {one.id for one in machine.handoffs(scope, every=True)}
         assert "diary" not in machine.brief(scope).text
-        assert machine.status(scope).home == ""
+        told, seen = machine.status(scope), full.status(Scope(project="okapi"))
+        assert told.counts == seen.counts
+        assert 0 < told.capture.seen < seen.capture.seen
+        assert told.figures
+        assert (told.home, told.figures.sizes, told.figures.week.sessions) == ("", {}, 1)
         for ref in (theirs.id, theirs.path, theirs.title, session.id, session.native_id):
             with pytest.raises(NotFoundError):
                 machine.read(scope, ref)

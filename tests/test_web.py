@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+from datetime import datetime, timezone
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -18,7 +19,7 @@ from playing import Player, repository
 from remotes import PROGRAM, HttpServer, Machine, ask, local, token
 
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Draft, HandoffDraft, LlmStatus, Query, Scope, Spending, Status
+from ai_memory_mcp.model import Draft, Figures, HandoffDraft, Junk, LlmStatus, Query, Scope, Slow, Spending, Status
 from ai_memory_mcp.server.guard import OPEN
 from ai_memory_mcp.server.logins import IDLE, LONGEST, Logins
 from ai_memory_mcp.server.web import markup, places, routes, templates, views
@@ -178,11 +179,15 @@ def test_what_the_language_model_was_asked_stands_by_day_and_purpose() -> None:
         "back": "",
         "reader": "",
     }
-    seen = {**around, "status": status, "llm": views._spent(llm), "project": None}
+    slow = Slow(at=datetime.now(timezone.utc), what="search", seconds=2.5)
+    told = views._figures(Figures(sizes={"wiki": 2_000_000}, junk=Junk(pages=4, rate=0.25), slow=(slow,), slow_calls=1))
+    seen = {**around, "status": status, "llm": views._spent(llm), "figures": told, "project": None}
     page = Look(templates.page("health.html", seen).decode())
 
     assert page.bad == []
     assert "2,200 of 9,000 tokens" in page.text
+    for words in ("2 MB on the disk: wiki 2 MB", "25% of 4 pages", "0 of 0 accepted events are lost", "search 2.5 s"):
+        assert words in page.text
     assert re.search(r"2026-11-25\s+2,200 3 calls, 1 failed\s*3\s*2,200", page.text)
 
 

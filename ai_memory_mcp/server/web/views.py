@@ -11,9 +11,22 @@ from typing import Any, NamedTuple, get_args
 from ai_memory_mcp.errors import AccessError, NotFoundError, ProjectError
 from ai_memory_mcp.markdown import Meta, parse
 from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import Document, EventKind, Handoff, Hit, Link, LlmStatus, Project, Query, Scope, Session
+from ai_memory_mcp.model import (
+    Document,
+    EventKind,
+    Figures,
+    Handoff,
+    Hit,
+    Link,
+    LlmStatus,
+    Project,
+    Query,
+    Scope,
+    Session,
+)
 from ai_memory_mcp.ranking import stems, take_apart
 from ai_memory_mcp.server.web import markup, places
+from ai_memory_mcp.sizes import readable
 
 PROJECTS = 30  # on a page of the list
 LATELY = 100  # sessions of a workspace that say which of its projects come first
@@ -136,7 +149,7 @@ def handoffs_of_all(memory: Memory, asked: Asked) -> Seen:
 def health(memory: Memory, asked: Asked) -> Seen:
     """Capture accounting, troubles and what the language model was asked, of the whole memory."""
     status = memory.status(Scope())
-    return {"status": status, "llm": _spent(status.llm), "project": None}
+    return {"status": status, "llm": _spent(status.llm), "figures": _figures(status.figures), "project": None}
 
 
 def find(memory: Memory, asked: Asked) -> Go:
@@ -315,7 +328,7 @@ def project_health(memory: Memory, asked: Asked) -> Seen:
     """The same as `health`, with the counts of one project."""
     here, scope = _here(memory, asked)
     status = memory.status(scope)
-    return {"status": status, "llm": _spent(status.llm), "project": here}
+    return {"status": status, "llm": _spent(status.llm), "figures": _figures(status.figures), "project": here}
 
 
 def _here(memory: Memory, asked: Asked) -> tuple[Project, Scope]:
@@ -328,6 +341,19 @@ def _here(memory: Memory, asked: Asked) -> tuple[Project, Scope]:
     if found is None:
         raise NotFoundError("there is no such project here")
     return found, Scope(project=found.id)
+
+
+def _figures(found: Figures | None) -> Seen | None:
+    """Return the figures of the memory, bytes in words."""
+    if found is None:
+        return None
+    parts = sorted(((count, part) for part, count in found.sizes.items() if count), reverse=True)
+    return {
+        **{name: getattr(found, name) for name in ("day", "week", "junk", "loss", "slow", "slow_calls")},
+        "whole": readable(sum(found.sizes.values())),
+        "parts": [f"{part} {readable(count)}" for count, part in parts],
+        "more": readable(found.week.bytes or 0),
+    }
 
 
 def _spent(llm: LlmStatus | None) -> Seen | None:
