@@ -576,7 +576,7 @@ def test_a_deleted_working_directory_is_no_error(place, ask):
     gone = place / "gone"
     gone.mkdir()
     process = subprocess.Popen(
-        ["/bin/sh", "-c", 'rmdir ../gone && exec "$0" -m ai_memory_mcp search Kept', sys.executable],
+        ["/bin/sh", "-c", 'rmdir ../gone && exec "$0" -m ai_memory_mcp search Kept --everywhere', sys.executable],
         cwd=gone,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
