@@ -28,6 +28,11 @@ def rebuild(res: Resources) -> None:
             with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
                 history.rebuild(db, res, project)
         Ledger(db).catch_up(res.journal)
+        if res.config.embedding.provider:
+            from ai_memory_mcp import embed  # not at the top: few need it
+
+            with suppress(StorageError):  # a damaged file of vectors takes itself with it, not the index
+                embed.restore(db, res)
         rows.set_meta(db, "complete", "1")
 
 

@@ -27,16 +27,16 @@ LAYERS = (
     (
         "resources",
         """config project spool journal gitlog joining wiki index files processes agents.spec resources link tokens away
-        llm llm_child llm_meter llm_queue gitremote tombstones""",
+        llm llm_child llm_meter llm_queue embedding gitremote tombstones""",
     ),
     (
         "operations",
         """observe digest digest_model digest_commands digest_words digest_page handoff pages registry sessions ledger
         ingest settle brief recall reindex writing history related feedback importing importing_files importing_places
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
-        consolidate_pages reverting contradictions evicting lint lint_rules sync transcripts""",
+        consolidate_pages reverting contradictions evicting lint lint_rules sync transcripts embed meaning""",
     ),
-    ("composition", "local local_base local_model remote"),
+    ("composition", "local local_base local_model local_embedding remote"),
     (
         "surfaces",
         """emit emit_rare emit_stream hooksettings hookbrief importing_sessions doctor trying upgrade waking agents cli
