@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ai_memory_mcp import passages
 from ai_memory_mcp.embedding import CHARS_PER_TOKEN, Embedder, address
-from ai_memory_mcp.errors import LlmError
+from ai_memory_mcp.errors import LlmError, StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows, vectors
 from ai_memory_mcp.index.db import Connection
@@ -71,8 +71,8 @@ def status(res: Resources, embedder: Embedder, *, now: datetime) -> EmbeddingSta
     problem = str(fault) if fault else meter.paused(now)
     if model and not model.is_of(config.provider, config.model):
         problem = f"what is embedded is of {model} and not used; to have it embedded by {config.model}: {COMMAND}"
-    elif model and not vectors.path_in(res.home).exists():
-        problem = f"{vectors.path_in(res.home)} is gone; to have it made anew: {COMMAND}"
+    elif model and (lost := _lost(res, model)):
+        problem = lost
     elif not model and not problem:
         problem = f"nothing is embedded yet; a session's end does it, or: {COMMAND}"
     return EmbeddingStatus(
@@ -229,6 +229,15 @@ class _Work:
             return [()]
         self.asked += len(texts)
         return made
+
+
+def _lost(res: Resources, model: Model) -> str:
+    """Say what is wrong with the file of vectors, '' when it has some of this model."""
+    try:
+        known = Store(res.home).model(model.provider, model.name)
+    except StorageError as error:
+        return str(error)
+    return "" if known == model else f"{vectors.path_in(res.home)} is gone; to have it made anew: {COMMAND}"
 
 
 def _wanted(res: Resources) -> tuple[tuple[str, int], ...]:

@@ -197,8 +197,10 @@ def within(limit: float, work: Callable[[], T]) -> T:
 
 def _vectors(told: Mapping[str, Any], count: int) -> list[Vector]:
     """Read an answer. Raises ValueError, TypeError or KeyError for one that is not what was asked for."""
-    data = sorted(told["data"], key=lambda one: int(one.get("index", 0)))
-    found = [_unit(one["embedding"]) for one in data]
+    data = told["data"]
+    if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise ValueError("no list of embeddings")
+    found = [_unit(one["embedding"]) for one in sorted(data, key=lambda one: int(one.get("index", 0)))]
     if len(found) != count or len({len(vector) for vector in found}) != 1:
         raise ValueError("not one vector for each text, all of one length")
     return found

@@ -26,8 +26,10 @@ class Embedding(LocalBase):
         """Embed what has no vector of the configured model, in all projects; `again` everything. Raises LlmError."""
         from ai_memory_mcp import embed
 
-        self._fresh(None)
         door = self._embedder(asked=True)
+        if fault := door.fault():
+            raise fault
+        self._fresh(None)
         with embed.lock(self.res, embed.PATIENCE):
             return embed.run(self.res, door, self._redactor(), again=again, progress=progress)
 

@@ -397,7 +397,8 @@ def _near(
     scopes = within_scopes([group for group in narrow.scopes if group[0][0] != "p"])
     limits = (narrow.sql, narrow.args)
     try:
-        found, usual = vectors.nearest(db, table, meaning, project_ids, NEAREST, scopes=scopes, narrow=limits)
+        usual = vectors.usual(db, meaning)
+        found = vectors.nearest(db, table, meaning, project_ids, NEAREST, scopes=scopes, narrow=limits)
         near = vectors.compared(db, table, meaning, list(dict.fromkeys([*rows, *found])))
     except StorageError:  # its file is damaged or gone: doctor says so
         return Nearness({}, {})

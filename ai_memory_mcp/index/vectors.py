@@ -33,6 +33,7 @@ TABLES = ("passages", "observations")  # whose rows have signs, in `<table>_sign
 SCANNED = 100_000  # signs that a search looks at; beyond them only what has the words gets to be compared
 LOCK_WAIT = 30.0  # seconds
 READ_WAIT = 0.2  # seconds that a search waits for one who writes
+SAMPLE = 500  # signs of each table by which it is told how near a text is that is about something else
 LOOKED_AT = 2  # pieces of a row, the nearest by their signs, that are compared as numbers
 AT_ONCE = 500  # arguments of one statement
 _MODEL = "vectors"  # in the index's meta: whose signs it has
@@ -319,6 +320,17 @@ def _oldest(db: sqlite3.Connection, table: str, project_id: str, newest: int) ->
 # --- asking
 
 
+def usual(db: sqlite3.Connection, meaning: Meaning) -> float:
+    """Return how near (cosine, by signs) a text is that has nothing to do with a question: the mean of the farther half
+    of some hundred, for in a small memory the other half may be what is asked for."""
+    asked = int.from_bytes(_signs(meaning.vector), "big")
+    size = (meaning.model.dimension + 7) // 8
+    some = [row[0] for table in TABLES for row in db.execute(f"SELECT bits FROM {table}_signs LIMIT {SAMPLE}")]
+    away = sorted((int.from_bytes(bits, "big") ^ asked).bit_count() for bits in some if len(bits) == size)
+    farther = [math.cos(math.pi * far / meaning.model.dimension) for far in away[len(away) // 2 :]]
+    return sum(farther) / len(farther) if farther else 0.0
+
+
 def nearest(
     db: sqlite3.Connection,
     table: str,
@@ -328,9 +340,9 @@ def nearest(
     *,
     scopes: str = "",
     narrow: tuple[str, Sequence[object]] = ("", ()),
-) -> tuple[list[int], float]:
-    """Return the `count` rows of the projects (all when empty) that are nearest by their signs, nearest first, and how
-    near (cosine) all that was looked at is on average. At most SCANNED signs are looked at, those of newer rows first.
+) -> list[int]:
+    """Return the `count` rows of the projects (all when empty) that are nearest by their signs, nearest first. At most
+    SCANNED signs are looked at, those of newer rows first.
 
     `scopes` is an FTS5 expression and `narrow` SQL that joins or limits the row `p`, with its arguments.
     """
@@ -351,11 +363,7 @@ def nearest(
         f"SELECT s.bits, s.row FROM {table}_signs s {joined} ORDER BY s.project DESC, s.row DESC LIMIT {SCANNED}", told
     )
     away = [((read(bits, "big") ^ asked).bit_count(), row) for bits, row in rows if len(bits) == size]
-    if not away:
-        return [], 0.0
-    mean = sum(far for far, _ in away) / len(away)
-    best = dict.fromkeys(row for _, row in heapq.nsmallest(count, away))
-    return list(best), math.cos(math.pi * mean / meaning.model.dimension)
+    return list(dict.fromkeys(row for _, row in heapq.nsmallest(count, away)))
 
 
 def compared(db: sqlite3.Connection, table: str, meaning: Meaning, rows: Sequence[int]) -> dict[int, Near]:
