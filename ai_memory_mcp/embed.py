@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ai_memory_mcp import passages
 from ai_memory_mcp.embedding import CHARS_PER_TOKEN, Embedder, address
@@ -18,34 +19,21 @@ from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.vectors import Model, Row, Store
 from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import Embedded, EmbeddingStatus
-from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.redact import Redactor
 
 BATCH = 64  # texts
 ROWS = 50  # read from the index at once
 PATIENCE = 5.0  # seconds that a person waits for another process that embeds
 SHORTEST = 250  # characters below which a text that the model refuses is not made shorter
 COMMAND = "ai-memory-mcp embed"
-BEGUN = "embedding"  # in the index's meta while a run is not complete
 
 
 def lock(res: Resources, wait: float) -> AbstractContextManager[bool]:
     """The right to embed. Raises BusyError after `wait` seconds."""
     return locked(res.home / "locks" / "embed.lock", timeout=wait)
-
-
-def is_due(res: Resources) -> bool:
-    """Tell whether there is something to embed; cheap, and no word on what it would cost.
-
-    To have everything embedded anew by another model is for a person to say: two processes may have two settings.
-    """
-    config = res.config.embedding
-    with res.index.read() as db:
-        model = vectors.model_of(db)
-        if model and not model.is_of(config.provider, config.model):
-            return False
-        begun = bool(rows.metas(db, BEGUN)) or (model is not None and not vectors.path_in(res.home).exists())
-        return begun or vectors.is_behind(db, "passages")
 
 
 def may_ask(embedder: Embedder, now: datetime) -> bool:
@@ -111,7 +99,7 @@ def run(
     with res.index.write() as db:
         if model is None or vectors.model_of(db) != model:
             vectors.set_model(db, model)
-        rows.set_meta(db, BEGUN, "1")
+        vectors.begin(db)
     work = _Work(res, embedder, redactor, store, model)
     with res.index.read() as db:
         total = sum(
@@ -126,7 +114,7 @@ def run(
         done += len(some)
         progress("embedding", done, max(done, total))
     with res.index.write() as db:
-        rows.drop_meta(db, BEGUN)
+        vectors.end(db)
         known = vectors.ids(db)
     removed = store.keep_only(known)
     return Embedded(
@@ -147,7 +135,7 @@ def restore(db: Connection, res: Resources) -> None:
     if model is None:
         return
     vectors.set_model(db, model)
-    rows.set_meta(db, BEGUN, "1")  # what has no vector yet is the next run's
+    vectors.begin(db)  # what has no vector yet is the next run's
     for project in rows.projects(db):
         for table, newest in _wanted(res):
             for some in _rows(db, table, project.id, newest):

@@ -49,10 +49,13 @@ class Embedding(LocalBase):
         config = self.res.config.embedding
         if not (config.provider and config.automatic) or held(self.res.home / "locks" / "embed.lock"):
             return False
-        from ai_memory_mcp import embed
+        from ai_memory_mcp.index import vectors
 
-        with suppress(StorageError):
-            return embed.is_due(self.res) and embed.may_ask(self._embedder(), utc_now())
+        with suppress(StorageError), self.res.index.read() as db:
+            if vectors.is_due(db, self.res.home, config.provider, config.model):
+                from ai_memory_mcp import embed
+
+                return embed.may_ask(self._embedder(), utc_now())
         return False
 
     def _asking(self, db: Connection) -> Callable[[str], Asked | None]:

@@ -294,8 +294,13 @@ def test_a_language_model_that_is_set_up_is_loaded_by_nobody_who_does_not_ask_it
 ) -> None:
     """Not litellm, not what starts it, and not the client libraries that it brings."""
     home.mkdir(mode=0o700)
-    (home / "config.toml").write_text('[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n')
+    (home / "config.toml").write_text(
+        '[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n[embedding]\nprovider = "openai"\nmodel = "m"\n'
+    )
     monkeypatch.setenv("AI_MEMORY_LLM_PROVIDER", "openai")
+    monkeypatch.setenv("AI_MEMORY_EMBEDDING_PROVIDER", "openai")
     told = loaded_by(command)
 
-    assert told & {"litellm", "openai", "httpx", "ai_memory_mcp.llm", "ai_memory_mcp.llm_child"} == set()
+    clients = {"litellm", "openai", "httpx", "http.client", "ssl"}
+    mine = {f"ai_memory_mcp.{name}" for name in ("llm", "llm_child", "embedding", "embed", "meaning", "link")}
+    assert told & (clients | mine) == set()

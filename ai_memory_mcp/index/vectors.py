@@ -36,6 +36,7 @@ READ_WAIT = 0.2  # seconds that a search waits for one who writes
 SAMPLE = 500  # signs of each table by which it is told how near a text is that is about something else
 LOOKED_AT = 2  # pieces of a row, the nearest by their signs, that are compared as numbers
 AT_ONCE = 500  # arguments of one statement
+_BEGUN = "embedding"  # in the index's meta: a run is not complete
 _MODEL = "vectors"  # in the index's meta: whose signs it has
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS models (number INTEGER PRIMARY KEY, provider TEXT, model TEXT, dimension INTEGER,
@@ -306,6 +307,28 @@ def is_behind(db: sqlite3.Connection, table: str) -> bool:
     last = f"{_TEXTS[table]} ORDER BY p.rowid DESC LIMIT 1"
     signed = f"SELECT 1 FROM {table}_signs s WHERE s.project = p.project AND s.row = p.row"
     return db.execute(f"SELECT 1 FROM ({last}) p WHERE NOT EXISTS ({signed})").fetchone() is not None
+
+
+def is_due(db: sqlite3.Connection, home: Path, provider: str, name: str) -> bool:
+    """Tell whether there is something to embed for a model; cheap, and no word on what it would cost.
+
+    To have everything embedded anew by another model is for a person to say: two processes may have two settings.
+    """
+    model = model_of(db)
+    if model and not model.is_of(provider, name):
+        return False
+    begun = db.execute("SELECT 1 FROM meta WHERE key = ?", (_BEGUN,)).fetchone() is not None
+    return begun or (model is not None and not path_in(home).exists()) or is_behind(db, "passages")
+
+
+def begin(db: sqlite3.Connection) -> None:
+    """Note that a run is not complete: whoever comes next goes on."""
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, '1')", (_BEGUN,))
+
+
+def end(db: sqlite3.Connection) -> None:
+    """Note that a run is complete."""
+    db.execute("DELETE FROM meta WHERE key = ?", (_BEGUN,))
 
 
 def _oldest(db: sqlite3.Connection, table: str, project_id: str, newest: int) -> int:
