@@ -29,12 +29,16 @@ SHORT = {  # variables with a short name
     "AI_MEMORY_LLM_PROVIDER": ("llm", "provider"),
     "AI_MEMORY_LLM_MODEL": ("llm", "model"),
     "AI_MEMORY_LLM_BASE_URL": ("llm", "base_url"),
+    "AI_MEMORY_EMBEDDING_PROVIDER": ("embedding", "provider"),
+    "AI_MEMORY_EMBEDDING_MODEL": ("embedding", "model"),
+    "AI_MEMORY_EMBEDDING_BASE_URL": ("embedding", "base_url"),
 }
 TOKEN = "AI_MEMORY_TOKEN"
 KEY_VARIABLES = {  # the providers' own; an OpenAI-compatible endpoint is given no other service's key unasked
     "anthropic": ("ANTHROPIC_API_KEY",),
     "openai": ("OPENAI_API_KEY",),
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "voyage": ("VOYAGE_API_KEY",),
 }
 
 
@@ -104,7 +108,7 @@ class BriefConfig(_Section):
 
 SEARCH_PARTS = (
     *("adjacent", "near", "cover", "inside", "context", "speaker", "time"),
-    *("authority", "dates", "links", "feedback", "typos"),
+    *("authority", "dates", "links", "feedback", "typos", "meaning"),
 )
 
 
@@ -136,16 +140,33 @@ class ServerConfig(_Section):
     )
 
 
-class LlmConfig(_Section):
+class _ProviderConfig(_Section):
+    """Where a provider is found and what it is told of who asks."""
+
+    base_url: str = Field(default="", description="Address of the endpoint, where it is not the provider's own.")
+    api_key_env: str = Field(default="", description="Variable that holds the key, where not the provider's own.")
+    api_key_file: str = Field(default="", description="File that holds the key, readable by you alone.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        from urllib.parse import urlsplit  # not at the top: only who has an address pays for it
+
+        parts = urlsplit(url)
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError(f"'{url}' is no address like https://host/v1")
+        if parts.username or parts.password:
+            raise ValueError("a key does not belong into the address; use api_key_file or api_key_env")
+        return url.rstrip("/")
+
+
+class LlmConfig(_ProviderConfig):
     """The language model that makes better pages. Without a provider nothing of it happens."""
 
     provider: Literal["", "anthropic", "openai", "gemini", "openai-compatible"] = Field(
         default="", description="Who is asked; openai-compatible is anything that speaks OpenAI's protocol at base_url."
     )
     model: str = Field(default="", description="The model, by the provider's own name for it.")
-    base_url: str = Field(default="", description="Address of the endpoint, where it is not the provider's own.")
-    api_key_env: str = Field(default="", description="Variable that holds the key, where not the provider's own.")
-    api_key_file: str = Field(default="", description="File that holds the key, readable by you alone.")
     automatic: bool = Field(
         default=True, description="Ask by itself, in the background, when a session ends or is compacted."
     )
@@ -159,17 +180,25 @@ class LlmConfig(_Section):
         """Whether sessions are consolidated without anybody asking for it."""
         return bool(self.provider) and self.automatic
 
-    @field_validator("base_url")
-    @classmethod
-    def _is_an_address(cls, url: str) -> str:
-        from urllib.parse import urlsplit  # not at the top: only who has an address pays for it
 
-        parts = urlsplit(url)
-        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError(f"'{url}' is no address like https://host/v1")
-        if parts.username or parts.password:
-            raise ValueError("a key does not belong into the address; use api_key_file or api_key_env")
-        return url.rstrip("/")
+class EmbeddingConfig(_ProviderConfig):
+    """The embedding model by which search finds what is meant, too. Without a provider nothing of it happens."""
+
+    provider: Literal["", "openai", "voyage", "gemini", "openai-compatible"] = Field(
+        default="", description="Who is asked; openai-compatible is anything that has OpenAI's /embeddings at base_url."
+    )
+    model: str = Field(default="", description="The model, by the provider's own name for it.")
+    automatic: bool = Field(default=True, description="Embed what is new by itself, in the background.")
+    observations: int = Field(
+        default=2_000, ge=0, description="How many of a project's newest observations are embedded beside its pages."
+    )
+    daily_tokens: int = Field(default=5_000_000, ge=0, description="Tokens that may be spent in a day (UTC).")
+    wait_ms: int = Field(
+        default=800, ge=0, le=10_000, description="How long a search waits for its question's embedding, milliseconds."
+    )
+    timeout_seconds: int = Field(
+        default=60, ge=1, le=600, description="Seconds that the embeddings of one batch of texts may take."
+    )
 
 
 class SyncConfig(_Section):
@@ -227,6 +256,7 @@ class Config(_Section):
     search: SearchConfig = SearchConfig()
     server: ServerConfig = ServerConfig()
     llm: LlmConfig = LlmConfig()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     sync: SyncConfig = SyncConfig()
     retention: RetentionConfig = RetentionConfig()
 
@@ -261,14 +291,14 @@ def user_home(env: Mapping[str, str]) -> str:
     return place.user_home(dict(env))
 
 
-def api_key(llm: LlmConfig, env: Mapping[str, str]) -> str:
+def api_key(asked: LlmConfig | EmbeddingConfig, env: Mapping[str, str]) -> str:
     """Return the provider's key, '' where none is found: from the file, the variable, the provider's own variable.
 
     Raises ConfigError for a file that cannot be read or that others can read.
     """
-    if llm.api_key_file:
-        return read_token(Path(os.path.expanduser(llm.api_key_file)))
-    names = (llm.api_key_env,) if llm.api_key_env else KEY_VARIABLES.get(llm.provider, ())
+    if asked.api_key_file:
+        return read_token(Path(os.path.expanduser(asked.api_key_file)))
+    names = (asked.api_key_env,) if asked.api_key_env else KEY_VARIABLES.get(asked.provider, ())
     return next((env[name].strip() for name in names if env.get(name, "").strip()), "")
 
 

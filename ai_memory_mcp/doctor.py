@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from ai_memory_mcp import figures, formats, llm, llm_queue, sizes, slow, sync
+from ai_memory_mcp import embed, embedding, figures, formats, llm, llm_queue, sizes, slow, sync
 from ai_memory_mcp.agents.launcher import launcher_path, launcher_text
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.alive import process_lives
@@ -411,6 +412,36 @@ def check_llm(look: Look) -> Iterator[Finding]:
         yield _ok(f"{len(waiting) - len(given_up)} sessions wait for the language model")
 
 
+def check_embedding(look: Look) -> Iterator[Finding]:
+    """Where an embedding model is set up: whether search goes by meaning, and why not. Contacts nobody."""
+    config = look.res.config.embedding
+    if not config.provider:
+        return
+    door = embedding.Embedder(config, api_key(config, look.env), look.home)
+    found = embed.status(look.res, door, now=look.now)
+    if found.problem:
+        yield _warning(f"search goes by words alone: {found.problem}", "" if door.fault() else embed.COMMAND)
+        return
+    waiting = f", {found.waiting:,} wait" if found.waiting else ""
+    yield _ok(
+        f"{config.model} at {found.address} has embedded {found.embedded:,} passages and observations{waiting};"
+        f" {found.spent:,} of {found.daily_tokens:,} tokens spent today"
+    )
+
+
+def try_embedding(res: Resources, env: Mapping[str, str]) -> Finding:
+    """Have the embedding model read one word, and say what came back."""
+    config = res.config.embedding
+    try:
+        door = embedding.Embedder(config, api_key(config, env), res.home, asked=True, pauses=())
+        begun = time.monotonic()
+        vector = door.embed(["ok"])[0]
+    except AiMemoryError as error:
+        return _error(str(error))
+    took = time.monotonic() - begun
+    return _ok(f"{config.model} at {embedding.address(config)} answers with {len(vector):,} numbers in {took:.1f} s")
+
+
 def try_llm(res: Resources, env: Mapping[str, str], child: llm.Child) -> Finding:
     """Ask the language model for one word, and say what came back."""
     config = res.config.llm
@@ -533,6 +564,7 @@ CHECKS: tuple[Callable[[Look], Iterator[Finding]], ...] = (
     check_wikis,
     check_sync,
     check_llm,
+    check_embedding,
     check_launcher,
     check_agents,
 )

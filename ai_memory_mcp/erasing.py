@@ -20,10 +20,22 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ai_memory_mcp import backup, consolidate, ingest, markdown, pages, registry, reindex, sessions, settle, sync_state
+from ai_memory_mcp import (
+    backup,
+    consolidate,
+    embed,
+    ingest,
+    markdown,
+    pages,
+    registry,
+    reindex,
+    sessions,
+    settle,
+    sync_state,
+)
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import private_dir, remove, storage_error, sweep_dead, write_atomic
-from ai_memory_mcp.index import past, rows
+from ai_memory_mcp.index import past, rows, vectors
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.journal import UNSTORED, USES
@@ -286,6 +298,8 @@ def carry_out(res: Resources, intent: Intent, progress: Callable[[str], None] = 
     _clear(res.home / "cache")
     commits = _from_wiki(res, intent, scrubber)
     reindex.rebuild(res)
+    if vectors.path_in(res.home).exists():
+        embed.forget_unused(res)
     _from_briefs(res, intent)
     sweep_dead(res.home)
     remove(res.home / ERASING)

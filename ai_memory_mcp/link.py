@@ -1,4 +1,4 @@
-"""The one way to the server: one HTTP request, one answer or an error that says what to do.
+"""The one way to the server, and the one door to HTTP: one request, one answer or an error that says what to do.
 
 A connection is used once. So a request that fails after it was sent is never sent again by itself (it may have been
 done), and a server that was restarted meanwhile makes no difference.
@@ -62,39 +62,20 @@ class Link:
         raise self._error(status, data)
 
     def _once(self, path: str, body: bytes, more: dict[str, str], answer: float) -> tuple[int, bytes, float]:
-        connection = self._connected()
-        connection.sock.settimeout(answer)
-        headers = {"Content-Type": "application/json", "User-Agent": f"ai-memory-mcp/{__version__}", **more}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        headers = {**({"Authorization": f"Bearer {self._token}"} if self._token else {}), **more}
         try:
-            connection.request("POST", self.parts.path + path, body, headers)
-            reply = connection.getresponse()
-            data = reply.read(MOST)
-            return reply.status, data, _wait_of(reply)
-        except (OSError, HTTPException) as error:
-            raise BrokenOff(
-                f"the server {self.url} broke off ({_reason(error)}); it is not known whether it did what was asked"
-            ) from error
-        finally:
-            connection.close()
-
-    def _connected(self) -> HTTPConnection:
-        host, port = self.parts.hostname or "", self.parts.port
-        if self.parts.scheme == "https":
-            connection: HTTPConnection = HTTPSConnection(
-                host, port, timeout=CONNECT, context=ssl.create_default_context()
-            )
-        else:
-            connection = HTTPConnection(host, port, timeout=CONNECT)
-        try:
-            connection.connect()
+            connection = connected(self.parts)
         except OSError as error:
             raise ServerError(
-                f"the server {self.url} cannot be reached ({_reason(error)}); what agents do is kept here and delivered"
+                f"the server {self.url} cannot be reached ({reason(error)}); what agents do is kept here and delivered"
                 " when it is back"
             ) from error
-        return connection
+        try:
+            return posted(connection, self.parts.path + path, body, headers, answer=answer)
+        except OSError as error:
+            raise BrokenOff(
+                f"the server {self.url} broke off ({reason(error)}); it is not known whether it did what was asked"
+            ) from error
 
     def _error(self, status: int, data: bytes) -> AiMemoryError:
         try:
@@ -113,6 +94,37 @@ class Link:
         if kind is not None:
             return kind(message)
         return ServerError(message or f"{self.url} answers {status}, and not as a server of ai-memory-mcp does")
+
+
+def connected(parts: SplitResult, *, limit: float = CONNECT) -> HTTPConnection:
+    """Return a connection to an address, made within `limit` seconds for each of its addresses. Raises OSError."""
+    host, port = parts.hostname or "", parts.port
+    if parts.scheme == "https":
+        connection: HTTPConnection = HTTPSConnection(host, port, timeout=limit, context=ssl.create_default_context())
+    else:
+        connection = HTTPConnection(host, port, timeout=limit)
+    connection.connect()
+    return connection
+
+
+def posted(
+    connection: HTTPConnection, path: str, body: bytes, headers: dict[str, str], *, answer: float
+) -> tuple[int, bytes, float]:
+    """Send JSON on a connection, once, and close it; return the status, the answer and the seconds it says to wait.
+
+    No single read takes longer than `answer` seconds. Raises OSError.
+    """
+    if connection.sock:
+        connection.sock.settimeout(answer)
+    told = {"Content-Type": "application/json", "User-Agent": f"ai-memory-mcp/{__version__}", **headers}
+    try:
+        connection.request("POST", path, body, told)
+        reply = connection.getresponse()
+        return reply.status, reply.read(MOST), _wait_of(reply)
+    except HTTPException as error:
+        raise OSError(str(error) or type(error).__name__) from error
+    finally:
+        connection.close()
 
 
 def server_parts(url: str) -> SplitResult:
@@ -138,7 +150,8 @@ def _wait_of(reply: HTTPResponse) -> float:
         return 1.0
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Say in a few words why a connection failed."""
     if isinstance(error, TimeoutError):
         return "it takes too long"
     if isinstance(error, ssl.SSLCertVerificationError):

@@ -1,12 +1,15 @@
-"""What the language model costs, and when it is left alone: `llm/meter.json` in AI_MEMORY_HOME.
+"""What models cost, and when they are left alone: `llm/meter.json` in AI_MEMORY_HOME, `llm/embedding.json` for vectors.
 
 Tokens are booked before they are spent and corrected by the provider's own count afterwards. So a process that is
-killed while it waits leaves its estimate booked: the daily limit errs on the cheap side.
+killed while it waits leaves its estimate booked: the daily limit errs on the cheap side. Only the few tokens of a
+search's question are noted afterwards, as a line of a file beside it: a search waits for no lock.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,6 +25,8 @@ PATIENCE = 3  # failures in a row after which the provider is left alone for a w
 FIRST_PAUSE, LONGEST_PAUSE = 300.0, 4 * 3600.0  # seconds
 PROVIDERS_FAULT = ("down", "slow", "limited")  # what was asked may be asked again, by anybody
 HOPELESS = ("key", "model")  # nobody needs to ask again before somebody has changed something
+WHO = {"llm": "the language model", "embedding": "the embedding model"}  # by the section of its settings
+SEARCH = "search"  # the purpose of what is noted
 
 
 class _Record(Value):
@@ -36,9 +41,13 @@ class _Record(Value):
 class Meter:
     """Books tokens and failures. Safe for concurrent processes; a damaged file begins anew."""
 
-    def __init__(self, home: Path) -> None:
-        self._path = home / "llm" / "meter.json"
-        self._lock = home / "locks" / "llm-meter.lock"
+    def __init__(self, home: Path, section: str = "llm") -> None:
+        name = "meter" if section == "llm" else section
+        self._path = home / "llm" / f"{name}.json"
+        self._noted = home / "llm" / f"{name}.log"
+        self._taken = home / "llm" / f"{name}.log.taken"  # noted lines that are just being added up
+        self._lock = home / "locks" / f"llm-{name}.lock"
+        self._section = section
 
     def begin(self, purpose: str, estimate: int, cap: int, *, now: datetime, asked: bool = False) -> None:
         """Book a call and the tokens it may cost. Raises LlmError when the day's are spent, or during a pause.
@@ -48,12 +57,12 @@ class Meter:
 
         def change(record: _Record) -> _Record:
             if not asked and record.paused_until > now.timestamp():
-                raise LlmError(_pause(record), "paused")
+                raise LlmError(self._pause(record), "paused")
             spent = _spent(record, now)
             if spent + estimate > cap:
                 raise LlmError(
                     f"{spent:,} of {cap:,} tokens for today are spent and this takes about {estimate:,}; wait for"
-                    " tomorrow, or raise daily_tokens under [llm] in config.toml",
+                    f" tomorrow, or raise daily_tokens under [{self._section}] in config.toml",
                     "capped",
                 )
             return _booked(record, now, purpose, Spending(calls=1, input=estimate))
@@ -78,7 +87,7 @@ class Meter:
     def paused(self, now: datetime) -> str:
         """Say why and until when the provider is left alone, '' when it is not."""
         record = self._read()
-        return _pause(record) if record.paused_until > now.timestamp() else ""
+        return self._pause(record) if record.paused_until > now.timestamp() else ""
 
     def spent(self, now: datetime) -> int:
         """Return the tokens booked today, in and out."""
@@ -90,17 +99,61 @@ class Meter:
         wanted = (_day(now - timedelta(days=ago)) for ago in range(count))
         return {day: known[day] for day in wanted if day in known}
 
+    def note(self, tokens: int, *, failed: bool, now: datetime) -> None:
+        """Note what the question of a search cost (0 for no answer, with `failed` for one that came too late); without
+        waiting for anybody. A note that cannot be made is lost."""
+        with suppress(OSError):
+            self._noted.parent.mkdir(mode=0o700, exist_ok=True)
+            fd = os.open(self._noted, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(fd, f"{int(now.timestamp())} {tokens} {int(failed)}\n".encode())
+            finally:
+                os.close(fd)
+
+    def failing(self, now: datetime) -> bool:
+        """Tell whether the last questions of searches all failed, and the last one not long ago."""
+        last = _lines(self._noted)[-PATIENCE:]
+        in_vain = len(last) == PATIENCE and all(failed for _, _, failed in last)
+        return in_vain and now.timestamp() - last[-1][0] < FIRST_PAUSE
+
     def _change(self, change: Callable[[_Record], _Record]) -> None:
         with locked(self._lock, timeout=LOCK_WAIT):
-            record = change(self._read())
+            if not self._taken.exists():
+                with suppress(OSError):
+                    os.replace(self._noted, self._taken)
+            record = change(self._record(self._taken))
             private_dir(self._path.parent)
             write_atomic(self._path, record.model_dump_json(indent=1).encode())
+            with suppress(OSError):
+                self._taken.unlink()
 
     def _read(self) -> _Record:
+        return self._record(self._taken, self._noted)
+
+    def _record(self, *noted: Path) -> _Record:
         try:
-            return _Record.model_validate_json(self._path.read_bytes())
+            record = _Record.model_validate_json(self._path.read_bytes())
         except (OSError, ValidationError):
-            return _Record()
+            record = _Record()
+        for at, tokens, failed in (line for path in noted for line in _lines(path)):
+            when = datetime.fromtimestamp(at, timezone.utc)
+            late = failed and tokens > 0  # it was counted when it did not come
+            cost = Spending(calls=int(not late), failed=int(failed and not late), input=tokens)
+            record = _booked(record, when, SEARCH, cost)
+        return record
+
+    def _pause(self, record: _Record) -> str:
+        until = datetime.fromtimestamp(record.paused_until, timezone.utc)
+        return f"{WHO[self._section]} is left alone until {until:%Y-%m-%d %H:%M} UTC: {record.why}"
+
+
+def _lines(path: Path) -> list[tuple[int, int, bool]]:
+    """Return (Unix time, tokens, whether it failed) of the lines of a file; none where there is no such file."""
+    try:
+        told = [line.split() for line in path.read_text(encoding="ascii").splitlines()]
+        return [(int(at), max(0, int(tokens)), failed == "1") for at, tokens, failed in told]
+    except (OSError, ValueError):
+        return []
 
 
 def _day(now: datetime) -> str:
@@ -133,8 +186,3 @@ def _blamed(record: _Record, error: LlmError, now: datetime) -> _Record:
         pause = max(pause, FIRST_PAUSE * 2.0 ** min(max(failures - PATIENCE, 0), 10))
     until = now.timestamp() + min(pause, LONGEST_PAUSE) if pause else record.paused_until
     return record.model_copy(update={"failures": failures, "paused_until": until, "why": str(error)})
-
-
-def _pause(record: _Record) -> str:
-    until = datetime.fromtimestamp(record.paused_until, timezone.utc)
-    return f"the language model is left alone until {until:%Y-%m-%d %H:%M} UTC: {record.why}"

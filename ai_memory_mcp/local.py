@@ -1,6 +1,7 @@
 """`LocalMemory`: Memory on the files of this machine. The one place where the parts are joined.
 
-Bringing the index up to date is `local_base`'s, the language model's work `local_model`'s.
+Bringing the index up to date is `local_base`'s, the language model's work `local_model`'s, the embedding model's
+`local_embedding`'s.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.local_base import WRITE_WAIT, utc_now
+from ai_memory_mcp.local_embedding import Embedding
 from ai_memory_mcp.local_model import Compiling
 from ai_memory_mcp.memory import Memory, Progress
 from ai_memory_mcp.model import (
@@ -69,7 +71,7 @@ def open_local(home: Path | None = None) -> LocalMemory:
 
 
 @slow.watched(name for name, method in vars(Memory).items() if isfunction(method) and name[0] != "_")
-class LocalMemory(Compiling):
+class LocalMemory(Compiling, Embedding):
     """Memory in-process, see `memory.Memory`."""
 
     # --- looking
@@ -84,7 +86,8 @@ class LocalMemory(Compiling):
         resolved = self._fresh(scope, settled=False)
         with self.res.index.read() as db:
             projects = self._reach(rows.projects(db), resolved, everywhere=query.everywhere)
-            return recall.answer(db, projects, query, resolved, self.res.config.search.without)
+            without = self.res.config.search.without
+            return recall.answer(db, projects, query, resolved, without, self._asking(db))
 
     def read(
         self, scope: Scope, ref: str, *, observations: bool = False, links: bool = False, at: str = ""
@@ -204,6 +207,7 @@ class LocalMemory(Compiling):
             handoff=waiting[0].id if waiting else "",
             problems=(*problems, *(f"set aside: {name}: {reason}" for name, reason in aside[:5])),
             llm=self._llm_status() if self.res.config.llm.provider else None,
+            embedding=self._embedding_status() if self.res.config.embedding.provider else None,
             sync=self._sync_status(project) if project else None,
             figures=self._figures(here) if figures else None,
         )

@@ -433,6 +433,23 @@ class LlmStatus(Value):
     problem: str = ""
 
 
+class EmbeddingStatus(Value):
+    """The embedding model: who is asked at which address, whose vectors (of `dimension` numbers) search uses, how many
+    passages and observations have some and how many wait, tokens as in LlmStatus, and why search goes by words alone
+    ('' when it does not)."""
+
+    provider: str
+    model: str
+    address: str
+    dimension: int = 0
+    embedded: int = 0
+    waiting: int = 0
+    spent: int = 0
+    daily_tokens: int = 0
+    days: dict[str, dict[str, Spending]] = Field(default_factory=dict)
+    problem: str = ""
+
+
 class SyncStatus(Value):
     """How it stands with the sync of one project: `last` went well at that time; `error` is that of the last try."""
 
@@ -510,6 +527,7 @@ class Status(Value):
     handoff: str = ""
     problems: tuple[str, ...] = ()
     llm: LlmStatus | None = None
+    embedding: EmbeddingStatus | None = None
     sync: SyncStatus | None = None
     figures: Figures | None = None
 
@@ -559,6 +577,19 @@ class Sweep(Value):
     items: tuple[Swept, ...] = ()
     journal: int = 0
     dry_run: bool = True
+
+
+class Embedded(Value):
+    """What one run of `embed` did: passages and observations (`rows`) that got their vectors, texts that the model was
+    asked for and that it refused, and vectors removed because nothing has their text any more."""
+
+    provider: str
+    model: str
+    dimension: int = 0
+    rows: int = 0
+    asked: int = 0
+    refused: int = 0
+    removed: int = 0
 
 
 class IngestReport(Value):

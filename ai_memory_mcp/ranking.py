@@ -42,7 +42,8 @@ class Question:
     `adjacent` are pairs of terms that follow each other in the question, `near` those that stand a few words apart.
     A term that ends with `*` is one CJK character and means every pair that begins with it. `loose` are quoted texts
     of stop words alone or with them: the index cannot tell them, the text can. `since`..`until` is a time named
-    in the question; `asks_when` and `lately` say that it asks for a time, or for what is new.
+    in the question; `asks_when` and `lately` say that it asks for a time, or for what is new. `text` is what was
+    asked without the filters.
     """
 
     terms: tuple[str, ...]
@@ -60,6 +61,7 @@ class Question:
     lately: bool = False
     since: datetime | None = None
     until: datetime | None = None
+    text: str = ""
 
     @property
     def narrowed(self) -> bool:
@@ -121,6 +123,7 @@ def take_apart(text: str) -> Question:
         lately=bool(_LATELY.search(rest)),
         since=named[0] if named else None,
         until=named[1] if named else None,
+        text=" ".join(rest.split()),
     )
 
 
@@ -138,9 +141,14 @@ def match_expression(
     """
     wanted = [" + ".join(_quoted(one) for one in phrase) for phrase in required]
     wanted += [_quoted(term)] if term else []
-    within = [f"scope : ({' OR '.join(_quoted(token) for token in group)})" for group in scopes]
+    within = [within_scopes(scopes)] if scopes else []
     besides = f" NOT scope : ({' OR '.join(_quoted(token) for token in barred)})" if barred else ""
     return " AND ".join([f"{columns} : ({' AND '.join(wanted)})", *within]) + besides
+
+
+def within_scopes(scopes: Sequence[Sequence[str]]) -> str:
+    """Return an FTS5 MATCH expression for rows that have one of each group of scope tokens."""
+    return " AND ".join(f"scope : ({' OR '.join(_quoted(token) for token in group)})" for group in scopes)
 
 
 def scope_token(letter: str, name: str) -> str:

@@ -5,20 +5,23 @@ Pages come first; observations are the evidence below them: asked when pages mis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ai_memory_mcp import history, pages, related
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows, search
 from ai_memory_mcp.index.rows import SessionRow
-from ai_memory_mcp.index.search import Db, Match
+from ai_memory_mcp.index.search import Db, Match, Meant
 from ai_memory_mcp.model import Answer, Document, Hit, Page, Project, Query, Resolved
 from ai_memory_mcp.ranking import PAGE_KINDS, Question, clip, kind_named, snippet, take_apart, tokens
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.terms import terms
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.meaning import Asked
 
 # A decision or a rule says what holds; a session says what happened. Close calls go to what holds.
 AUTHORITY = {"rule": 1.15, "decision": 1.1, "gotcha": 1.1, "procedure": 1.1, "concept": 1.05, "handoff": 0.8}
@@ -34,6 +37,7 @@ LATELY = 0.3  # the newest of the hits, where the question asks for what is new;
 HALF_LIFE = 30 * 86_400_000  # ms
 BETTER = 0.25  # more of the question than any page has words for: then observations come first
 PER_SESSION = 3  # observations of one session among the hits, where they only fill up
+CLOSE = 0.5  # of the way from what all are to the nearest in meaning: then that is a reason
 LATEST = 10  # revisions of a page that are told with its links
 NAMED = 3  # projects that an answer names one by one
 FRAME = (  # round an answer's hits
@@ -46,16 +50,25 @@ Reasons = dict[tuple[str, str], list[str]]
 
 
 def answer(
-    db: Db, projects: Sequence[Project], query: Query, resolved: Resolved, without: Sequence[str] = ()
+    db: Db,
+    projects: Sequence[Project],
+    query: Query,
+    resolved: Resolved,
+    without: Sequence[str] = (),
+    ask: Callable[[str], Asked | None] = lambda text: None,
 ) -> Answer:
     """Rank pages and observations of the projects for a query; hits cost at most `max_tokens` when rendered.
 
-    `without` names parts of the ranking that are switched off (config.SEARCH_PARTS).
+    `without` names parts of the ranking that are switched off (config.SEARCH_PARTS). `ask` begins to ask for the vector
+    of a text; None where there are none.
     """
     question = take_apart(query.text)
+    asked = ask(question.text) if question.terms else None
     told = [kind_named(kind) for kind in query.kinds]
     wanted = [kind for kind in told if kind] or ([] if query.kinds else list(question.kinds))
     look = Look(db, {project.id: project.name for project in projects}, wanted, query.limit, tuple(without))
+    if asked:
+        look.meant = asked.meaning
     hint = ""
     hits: list[Hit] = []
     if not query.kinds or wanted:
@@ -72,6 +85,8 @@ def answer(
     names = sorted({project.name for project in projects})
     where = ", ".join(names) if 0 < len(names) <= NAMED else f"{len(names)} projects" if names else "no project"
     looked = f"{' and '.join(look.searched) or 'pages'} of {where}" if names else "an empty memory"
+    if asked:
+        looked += f", by words alone: {asked.note}" if asked.note else ", by words and meaning"
     name = resolved.project.name if resolved.project else None
     kept = _within(hits, query.max_tokens - tokens(FRAME + looked + (name or "") + hint), name)
     if hits and not kept:
@@ -90,6 +105,7 @@ class Look:
     without: tuple[str, ...]
     searched: list[str] = field(default_factory=list)
     known: set[str] = field(default_factory=set)  # the terms of the question that any row has
+    meant: Meant = lambda: None
 
     @property
     def ids(self) -> list[str]:
@@ -106,7 +122,14 @@ def _look(look: Look, question: Question) -> list[Hit]:
     best = 0.0
     if look.names and (page_kinds or not look.wanted):
         found, known = search.pages(
-            look.db, question, look.ids, page_kinds, look.limit * 3, hidden=HIDDEN, without=look.without
+            look.db,
+            question,
+            look.ids,
+            page_kinds,
+            look.limit * 3,
+            hidden=HIDDEN,
+            without=look.without,
+            meant=look.meant,
         )
         look.known |= known
         best = max((match.covered for match in found), default=0.0)
@@ -114,7 +137,7 @@ def _look(look: Look, question: Question) -> list[Hit]:
         look.searched.append("pages")
     if look.names and (other_kinds or (not look.wanted and (len(hits) < look.limit or best < 1 - BETTER))):
         evidence, known = search.observations(
-            look.db, question, look.ids, other_kinds, look.limit * 4, without=look.without
+            look.db, question, look.ids, other_kinds, look.limit * 4, without=look.without, meant=look.meant
         )
         look.known |= known
         per_session = look.limit if other_kinds else PER_SESSION
@@ -287,7 +310,9 @@ def _add_dates(found: Sequence[Match], question: Question, scores: Scores, reaso
 def _reasons(match: Match) -> list[str]:
     """Say in a few words what a score is made of."""
     told = {"adjacent": "words together", "cover": "title", "context": "beside what matches"}
-    return [f"{match.covered:.0%} of the words", *(told[part] for part in match.parts if part in told)]
+    words = [f"{match.covered:.0%} of the words", *(told[part] for part in match.parts if part in told)]
+    meaning = ["close in meaning"] if match.near >= CLOSE or not match.parts else []
+    return [*(words if match.parts else []), *meaning]
 
 
 def _observation_hits(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ai_memory_mcp import history, pages, registry
 from ai_memory_mcp.errors import StorageError
-from ai_memory_mcp.index import rows
+from ai_memory_mcp.index import rows, vectors
 from ai_memory_mcp.ledger import Ledger
 from ai_memory_mcp.model import Project
 from ai_memory_mcp.resources import Resources
@@ -31,6 +31,11 @@ def rebuild(res: Resources) -> None:
             with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
                 history.rebuild(db, res, project)
         Ledger(db, res.tombstones).catch_up(res.journal)
+        if res.config.embedding.provider and vectors.path_in(res.home).exists():
+            from ai_memory_mcp import embed  # not at the top: few need it
+
+            with suppress(StorageError):  # a damaged file of vectors takes itself with it, not the index
+                embed.restore(db, res)
         rows.set_meta(db, "complete", "1")
     res.index.become(fresh.index, lambda: _catch_up_pages(fresh))
 

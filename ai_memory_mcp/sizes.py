@@ -16,7 +16,18 @@ from ai_memory_mcp.files import private_dir, write_atomic
 from ai_memory_mcp.model import Value
 
 FILE = "cache/sizes.jsonl"
-PARTS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm", "sync")  # beside the index
+PARTS = (
+    "spool",
+    "journal",
+    "wiki",
+    "backups",
+    "logs",
+    "brief",
+    "cache",
+    "bin",
+    "llm",
+    "sync",
+)  # beside index and vectors
 DAILY = timedelta(hours=20)
 KEPT = 400  # lines
 
@@ -35,7 +46,8 @@ class Measured(Value):
 
 def measure(home: Path) -> dict[str, int]:
     """Return the bytes of each part; of 20,000 files in about 0.2 s."""
-    return {part: _taken(home / part) for part in PARTS} | {"index": of_index(home)}
+    files = {"vectors": _taken(home / "vectors.db"), "index": of_index(home)}
+    return {part: _taken(home / part) for part in PARTS} | files
 
 
 def of_index(home: Path) -> int:

@@ -1,4 +1,4 @@
-"""Starts the worker for sessions that wait for the language model: from whatever has just taken something in."""
+"""Starts the worker for what waits for a language or embedding model: from whatever has just taken something in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ai_memory_mcp.files import write_atomic
+from ai_memory_mcp.files import private_dir, write_atomic
 from ai_memory_mcp.remote import RemoteMemory
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ START = 20.0  # seconds after which a worker that was started holds its lock, ev
 
 def wake_worker(memory: LocalMemory | RemoteMemory) -> None:
     """Start a worker in a process of its own, if one is due and none was started just now; a server has its own."""
-    if isinstance(memory, RemoteMemory) or not memory.worker_is_due():
+    if isinstance(memory, RemoteMemory) or not (memory.worker_is_due() or memory.embedding_is_due()):
         return
     if _is_first(memory.res.home / "llm" / "woken"):
         from ai_memory_mcp.emit_rare import start_worker
@@ -32,5 +32,6 @@ def _is_first(mark: Path) -> bool:
             return False
     except OSError:
         pass
+    private_dir(mark.parent)
     write_atomic(mark, b"")
     return True

@@ -26,9 +26,9 @@ def project(name: str, workspace: str = "default") -> Project:
 class Library:
     """A memory of a few projects, with short ways to fill and ask it."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, config: Config | None = None) -> None:
         self.base = base
-        self.memory = LocalMemory(Resources.at(base / "memory", user_home=str(base), config=Config()))
+        self.memory = LocalMemory(Resources.at(base / "memory", user_home=str(base), config=config or Config()))
         self.memory.resolve(Scope())
         self.projects = {name: project(name) for name in ("one", "two")} | {"three": project("three", "acme")}
         for one in self.projects.values():

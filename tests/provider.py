@@ -1,11 +1,14 @@
-"""A provider of language models over HTTP on this machine, in the wire shapes of OpenAI, Anthropic and Gemini.
+"""A provider of language models over HTTP on this machine, in the wire shapes of OpenAI, Anthropic and Gemini, and of
+embeddings in OpenAI's, which Voyage and Gemini speak as well.
 
 It answers what the test tells it to, or misbehaves: `modes` are taken one per request, the last one stays.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,6 +42,26 @@ class Asked(NamedTuple):
 
 
 Answer = Callable[[Asked], str]
+CONCEPTS = {  # what the embedding model understands: words that mean about the same
+    "store": "database postgres sqlite persisted stored storage rows",
+    "ship": "deploy deployment release shipped rollout",
+    "animal": "cat dog animals pets puppy",
+    "sign in": "login password authentication credentials",
+}
+
+
+def meant(text: str) -> list[float]:
+    """Return the vector of a text: 64 numbers, near those of texts with words of the same concepts, far from others."""
+    found = [one * 0.3 for one in _scattered(text)]
+    for concept, words in CONCEPTS.items():
+        often = len(set(re.findall(r"\w+", text.lower())) & set(words.split()))
+        found = [one + min(often, 2) * other for one, other in zip(found, _scattered(concept), strict=True)]
+    return found
+
+
+def _scattered(text: str) -> list[float]:
+    bits = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return [1.0 if bits >> place & 1 else -1.0 for place in range(64)]
 
 
 class Provider:
@@ -48,7 +71,9 @@ class Provider:
         self.url = url
         self.modes = ["ok"]
         self.answer: Answer = lambda asked: '{"word": "ok"}'
+        self.vector: Callable[[str], list[float]] = meant
         self.asked: list[Asked] = []
+        self.elsewhere = ""  # where `moved` says that it is now
         self.wait = "0"  # what `limited` asks for, in seconds
         self.released = threading.Event()  # ends what `hang` and `drip` keep waiting
         self._lock = threading.Lock()
@@ -102,12 +127,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._drip(stand_in)
         elif mode == "html":
             self._send(200, b"<html><body>Bad gateway</body></html>", "text/html")
+        elif mode == "moved":
+            self._send(307, b"", extra={"location": stand_in.elsewhere})
         elif mode in STATUS:
             words = "response_format is not supported here" if mode == "request" else f"no: {mode} {asked.key}"
             told = {"error": {"message": words, "type": mode, "code": STATUS[mode], "status": mode}}
             self._send(STATUS[mode], json.dumps(told).encode(), extra={"retry-after": stand_in.wait})
         else:
-            self._send(200, json.dumps(_reply(asked, mode, stand_in.answer)).encode())
+            told = (
+                _reply(asked, mode, stand_in.answer) if asked.shape != "embedding" else _vectors(asked, mode, stand_in)
+            )
+            self._send(200, json.dumps(told).encode())
 
     def _send(
         self, status: int, data: bytes, kind: str = "application/json", extra: dict[str, str] | None = None
@@ -133,6 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _asked(path: str, headers: dict[str, str], body: dict[str, Any]) -> Asked:
+    if path.endswith("/embeddings"):
+        return Asked("embedding", path, headers, body, "", "\n".join(body["input"]))
     if "generateContent" in path:
         parts = [part["text"] for turn in body["contents"] for part in turn["parts"]]
         system = "\n".join(part["text"] for part in body.get("system_instruction", {}).get("parts", []))
@@ -149,6 +181,20 @@ def _asked(path: str, headers: dict[str, str], body: dict[str, Any]) -> Asked:
 
 def _text(content: Any) -> str:
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+def _vectors(asked: Asked, mode: str, stand_in: Provider) -> dict[str, Any]:
+    """Return the embeddings of the texts, in no certain order, or what this mode says instead."""
+    if mode == "garbage":
+        return {"object": "list", "data": "none"}
+    data = [
+        {"object": "embedding", "index": index, "embedding": [None] if mode == "shape" else stand_in.vector(text)}
+        for index, text in enumerate(asked.body["input"])
+    ]
+    count = len(asked.user) // 4
+    usage = {} if mode == "uncounted" else {"usage": {"prompt_tokens": count, "total_tokens": count}}
+    told = data[1:] if mode == "truncated" else data[::-1]
+    return {"object": "list", "data": told, "model": asked.body["model"], **usage}
 
 
 def _reply(asked: Asked, mode: str, answer: Answer) -> dict[str, Any]:

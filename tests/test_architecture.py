@@ -27,7 +27,8 @@ LAYERS = (
     (
         "resources",
         """config project spool journal gitlog joining wiki wiki_rewrite index files processes agents.spec resources
-        link tokens away llm llm_child llm_meter llm_queue gitremote tombstones repolog sizes slow formats archive""",
+        link tokens away llm llm_child llm_meter llm_queue embedding gitremote tombstones repolog sizes slow formats
+        archive""",
     ),
     (
         "operations",
@@ -36,9 +37,9 @@ LAYERS = (
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
         consolidate_pages reverting contradictions evicting erasing scrubbing lint lint_rules retention unstored figures
         sync sync_state sync_erased transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history
-        making backup renaming""",
+        making backup renaming embed meaning""",
     ),
-    ("composition", "local local_base local_model remote"),
+    ("composition", "local local_base local_model local_embedding remote"),
     (
         "surfaces",
         """emit emit_rare emit_stream hooksettings hookbrief importing_sessions bootstrapping doctor trying upgrade
@@ -296,8 +297,13 @@ def test_a_language_model_that_is_set_up_is_loaded_by_nobody_who_does_not_ask_it
 ) -> None:
     """Not litellm, not what starts it, and not the client libraries that it brings."""
     home.mkdir(mode=0o700)
-    (home / "config.toml").write_text('[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n')
+    (home / "config.toml").write_text(
+        '[llm]\nprovider = "openai"\nmodel = "m"\napi_key_env = "MINE"\n[embedding]\nprovider = "openai"\nmodel = "m"\n'
+    )
     monkeypatch.setenv("AI_MEMORY_LLM_PROVIDER", "openai")
+    monkeypatch.setenv("AI_MEMORY_EMBEDDING_PROVIDER", "openai")
     told = loaded_by(command)
 
-    assert told & {"litellm", "openai", "httpx", "ai_memory_mcp.llm", "ai_memory_mcp.llm_child"} == set()
+    clients = {"litellm", "openai", "httpx", "http.client", "ssl"}
+    mine = {f"ai_memory_mcp.{name}" for name in ("llm", "llm_child", "embedding", "embed", "meaning", "link")}
+    assert told & (clients | mine) == set()

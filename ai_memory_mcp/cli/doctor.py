@@ -16,7 +16,7 @@ from ai_memory_mcp.agents.spec import AgentSpec
 from ai_memory_mcp.cli import render
 from ai_memory_mcp.cli.wire import Machine, this_machine
 from ai_memory_mcp.config import Config, environment, home_folder, load_config, user_home
-from ai_memory_mcp.doctor import Wiring, examine, try_llm
+from ai_memory_mcp.doctor import Wiring, examine, try_embedding, try_llm
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.llm import Child
 from ai_memory_mcp.place import working_folder
@@ -42,8 +42,12 @@ def doctor(args: argparse.Namespace) -> int:
         now=datetime.now(timezone.utc),
     )
     if args.llm:
-        with Child(env) as child:
-            findings.append(try_llm(Resources.at(home, user_home(env), config), env, child))
+        res = Resources.at(home, user_home(env), config)
+        if config.llm.provider or not config.embedding.provider:
+            with Child(env) as child:
+                findings.append(try_llm(res, env, child))
+        if config.embedding.provider:
+            findings.append(try_embedding(res, env))
     ok = all(finding.level != "error" for finding in findings)
     if args.json:
         render.as_json({"ok": ok, "findings": findings})

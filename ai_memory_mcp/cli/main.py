@@ -157,7 +157,7 @@ def _wire_commands(add: Add) -> None:
     agents.add_argument("--bundle", metavar="AGENT", help="write the ready plugin of this agent instead")
     agents.add_argument("--out", metavar="FOLDER", default=".", help="where to write it (default: here)")
     doctor = add("doctor", "doctor:doctor", "look for what is wrong and say how to mend it")
-    doctor.add_argument("--llm", action="store_true", help="also ask the language model for one word")
+    doctor.add_argument("--llm", action="store_true", help="also ask the language and the embedding model for one word")
     upgrade = add("upgrade", "upgrade:upgrade", "upgrade this program and what setup has wired")
     upgrade.add_argument("--check", action="store_true", help="only tell which version is installed and available")
     upgrade.add_argument("--yes", action="store_true", help="do it without asking")
@@ -394,6 +394,10 @@ def _run_commands(add: Add, add_scoped: Add) -> None:
     sync.add_argument("--remote", default="", metavar="URL", help="this one, instead of the one in config.toml")
     sync.add_argument("--dry-run", action="store_true", help="only tell what would be done")
     _sweep_command(add_scoped)
+    embed = add(
+        "embed", "run:embed", "have an embedding model read what is new, so that search finds what is meant, too"
+    )
+    embed.add_argument("--again", action="store_true", help="everything, also what this model has read before")
     add_scoped("reindex", "run:reindex", "build the index anew from wiki and journal")
     demo = add("demo", "demo:demo", "play a recorded session in a throw-away home and show what comes of it")
     demo.add_argument("--keep", action="store_true", help="keep the throw-away home")

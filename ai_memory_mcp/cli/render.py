@@ -17,6 +17,8 @@ from ai_memory_mcp.model import (
     Answer,
     Consolidation,
     Document,
+    Embedded,
+    EmbeddingStatus,
     Erased,
     Feedback,
     Figures,
@@ -30,6 +32,7 @@ from ai_memory_mcp.model import (
     Reverted,
     Revision,
     Session,
+    Spending,
     Status,
     Sweep,
     SyncReport,
@@ -368,6 +371,8 @@ def status(found: Status) -> None:
         _figures(found.figures)
     if found.llm:
         _llm(found.llm)
+    if found.embedding:
+        _embedding(found.embedding)
     if found.sync:
         _sync(found.sync)
     for problem in found.problems:
@@ -509,12 +514,37 @@ def _llm(found: LlmStatus) -> None:
         f"llm       {safe(found.provider)} {safe(found.model)}: {found.spent:,} of {found.daily_tokens:,} tokens today"
         f"{waiting}{given_up}"
     )
-    for day, purposes in found.days.items():
+    _spent(found.days)
+    if found.problem:
+        out(styled(f"          {safe(found.problem)}", "yellow"))
+
+
+def _embedding(found: EmbeddingStatus) -> None:
+    waiting = f", {found.waiting:,} wait" if found.waiting else ""
+    out(
+        f"embedding {safe(found.provider)} {safe(found.model)}: {found.embedded:,} passages and observations{waiting};"
+        f" {found.spent:,} of {found.daily_tokens:,} tokens today"
+    )
+    _spent(found.days)
+    if found.problem:
+        out(styled(f"          {safe(found.problem)}", "yellow"))
+
+
+def _spent(days: Mapping[str, Mapping[str, Spending]]) -> None:
+    for day, purposes in days.items():
         for purpose, one in purposes.items():
             failed = f" ({one.failed} failed)" if one.failed else ""
             out(f"          {day}  {safe(purpose)}: {one.calls} calls{failed}, {one.input:,} in, {one.output:,} out")
-    if found.problem:
-        out(styled(f"          {safe(found.problem)}", "yellow"))
+
+
+def embedded(found: Embedded) -> None:
+    """Print what was embedded."""
+    out(
+        f"{found.rows:,} passages and observations embedded by {safe(found.model)}, {found.dimension:,} numbers each;"
+        f" it was asked for {found.asked:,} texts"
+    )
+    if found.refused:
+        out(f"{found.refused:,} texts it does not take: they are found by their words")
 
 
 def agents(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -78,6 +78,7 @@ def ingest(args: argparse.Namespace) -> int:
             if isinstance(memory, LocalMemory):  # a server has a worker of its own
                 memory.close()  # the model may take minutes
                 memory.consolidate_waiting()
+                memory.embed_waiting()
                 memory.once_a_day()
     if args.quiet:  # the worker, for whose end nobody waits
         from ai_memory_mcp.agents.launcher import mend_launcher
@@ -129,6 +130,19 @@ def sync(args: argparse.Namespace) -> int:
         found = memory.sync(scope(args), every=args.all, remote=args.remote, dry_run=args.dry_run)
     render.as_json(found) if args.json else render.synced(found)
     return 1 if any(one.state == "failed" for one in found.projects) else 0
+
+
+def embed(args: argparse.Namespace) -> int:
+    """Embed what has no vector yet."""
+    with opened() as memory, render.Bar() as bar:
+        if isinstance(memory, RemoteMemory):
+            raise InputError(f"this machine is a client: the memory is embedded where it is, at {memory.link.url}")
+        from ai_memory_mcp.local import LocalMemory
+
+        assert isinstance(memory, LocalMemory)
+        found = memory.embed(again=args.again, progress=bar.show)
+    render.as_json(found) if args.json else render.embedded(found)
+    return 0
 
 
 def reindex(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
-VERSION = 3
+VERSION = 4
 TOKENIZE = "unicode61 remove_diacritics 0 categories 'L* N* M* Co' tokenchars '_'"  # terms are one token each
 PASSAGE_BITS = 12  # passages.rowid = page's number << 12 | place in the page
 SEQ_BITS = 24  # observations.rowid = session's number << 24 | place in the session: neighbours are one apart
@@ -110,6 +110,15 @@ def create(db: Database) -> None:
                 f" INSERT INTO sizes (project, of, rows, terms) VALUES ({row}.project, '{name}', 1, {row}.length)"
                 f" ON CONFLICT (project, of) DO UPDATE SET rows = rows {sign} 1, terms = terms {sign} {row}.length; END"
             )
+    for name in ("observations", "passages"):  # signs of embeddings, see vectors.py; one whose row goes goes with it
+        db.execute(
+            f"CREATE TABLE IF NOT EXISTS {name}_signs (project TEXT, row INTEGER, piece INTEGER, id BLOB, bits BLOB,"
+            " PRIMARY KEY (project, row, piece)) WITHOUT ROWID"
+        )
+        db.execute(
+            f"CREATE TRIGGER IF NOT EXISTS {name}_signs_DELETE AFTER DELETE ON {name} BEGIN"
+            f" DELETE FROM {name}_signs WHERE project = old.project AND row = old.rowid; END"
+        )
     db.table("vocabulary").create({"word": str, "grams": str}, if_not_exists=True)
     db.table("vocabulary").create_index(["word"], unique=True, if_not_exists=True)
     db.table("vocabulary").enable_fts(["grams"], tokenize=TOKENIZE, create_triggers=True, replace=True)

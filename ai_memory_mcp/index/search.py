@@ -11,14 +11,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
-from ai_memory_mcp.ranking import OBSERVATIONS, Question, match_expression, scope_token
+from ai_memory_mcp.passages import pieces
+from ai_memory_mcp.ranking import OBSERVATIONS, Question, match_expression, scope_token, within_scopes
 from ai_memory_mcp.scoring import (
     OBSERVATION_WEIGHTS,
     PAGE_WEIGHTS,
@@ -30,6 +32,9 @@ from ai_memory_mcp.scoring import (
     tells_time,
 )
 from ai_memory_mcp.terms import terms
+
+if TYPE_CHECKING:
+    from ai_memory_mcp.index.vectors import Meaning
 
 Db = sqlite3.Connection  # named for those who only pass it on
 POSTINGS = 24_000  # row numbers that a question reads at most, shared among its terms
@@ -45,6 +50,10 @@ SPEAKER = 0.4  # said by the one whom the question names
 TIME = 0.4  # says when, and the question asks for that
 MANY_PROJECTS = 100  # with more, all rows are looked through and those of other projects left out
 MANY_UNKNOWN = 8  # words that are respelt: a text with more is of another language
+NEAREST = 40  # rows that come in by their meaning alone
+COMPARED = 200  # rows with the question's words whose meaning is looked at
+MEANING = 0.4  # what the nearest row gains, as a share of the best score by words
+CLOSE = 0.35  # of the way from what is usual to the very same: what is not so near needs a word of the question
 LONG = 8  # letters of a word in which two slips are forgiven
 
 
@@ -53,7 +62,7 @@ class Match:
     """One ranked row: `score` is positive, higher is better; `record` is JSON of the page, '' for observations.
 
     `text` is the best passage; `covered` the share of the question that the row has words for; `parts` what the
-    score is made of.
+    score is made of; `near` how near the row is in meaning, from 0 (as all are) to 1 (as the nearest).
     """
 
     id: str
@@ -68,6 +77,7 @@ class Match:
     record: str = ""
     covered: float = 0.0
     parts: Mapping[str, float] = field(default_factory=dict)
+    near: float = 0.0
 
     @property
     def place(self) -> tuple[str, str]:
@@ -80,6 +90,17 @@ class Found(NamedTuple):
 
     matches: list[Match]
     known: frozenset[str]
+
+
+Meant = Callable[[], "Meaning | None"]  # gives the vector of the question, if there is one
+
+
+class Nearness(NamedTuple):
+    """How near rows are to the question in meaning, from 0 (as all are) to 1 (as the nearest), and which are so close
+    that they need no word of it, with the number of the piece that is."""
+
+    of: Mapping[int, float]
+    close: Mapping[int, int]
 
 
 @dataclass(frozen=True)
@@ -101,10 +122,11 @@ def pages(
     *,
     hidden: Sequence[str] = (),
     without: Sequence[str] = (),
+    meant: Meant = lambda: None,
 ) -> Found:
     """Rank pages of the projects (all when empty) by their best passage; without `kinds` none of `hidden` kinds.
 
-    What is superseded comes last, so that `limit` never cuts its successor off.
+    What is superseded comes last, so that `limit` never cuts its successor off. `meant` gives the question's vector.
     """
     narrow = _narrow(db, question, project_ids, kinds, "passages")
     if not kinds:
@@ -117,6 +139,8 @@ def pages(
         for row in rows:
             rough[row] = rough.get(row, 0.0) + idf
     best = _candidates(rough)
+    near = _near(db, "passages", question, project_ids, narrow, meant, best)
+    best += [row for row in near.close if row not in best]
     read = _read(db, f"SELECT rowid, text, title, body, length FROM passages WHERE rowid IN ({_marks(best)})", best)
     on_pages = {row["rowid"]: row for row in _pages_of(db, best)}
     candidates = [
@@ -132,6 +156,10 @@ def pages(
     ]
     texts_of = {one.id: one.text for one in candidates}
     scored = score(question, candidates, texts, PAGE_WEIGHTS.without(without))
+    top = max((one.total for one in scored), default=0.0) or 1.0
+    for one in scored:
+        if one.total > 0 or one.id in near.close:
+            one.total += MEANING * top * near.of.get(one.id, 0.0)
     by_page: dict[int, Score] = {}
     for one in sorted(scored, key=lambda one: (-one.total, one.id)):
         number = one.id >> PASSAGE_BITS
@@ -147,12 +175,13 @@ def pages(
                 path=page["path"],
                 title=page["title"],
                 kind=page["kind"],
-                text=texts_of[one.id],
+                text=texts_of[one.id] if one.parts else pieces(texts_of[one.id])[near.close[one.id]],
                 score=one.total,
                 at=page["updated"],
                 record=page["record"],
                 covered=one.covered,
                 parts=one.parts,
+                near=near.of.get(one.id, 0.0),
             )
         )
     return Found(matches[:limit], frozenset(found))
@@ -166,6 +195,7 @@ def observations(
     limit: int,
     *,
     without: Sequence[str] = (),
+    meant: Meant = lambda: None,
 ) -> Found:
     """Rank observations of the projects (all when empty), each with what stands around it in its session."""
     kinds = [kind for kind in kinds if kind not in OBSERVATIONS]
@@ -202,6 +232,11 @@ def observations(
                 totals[one.id] += TIME
     if kinds or question.agent or narrow.sql or question.phrases or question.loose:
         totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
+    nearness = _near(db, "observations", question, project_ids, narrow, meant, _most(totals, COMPARED))
+    top, around_it = _best(totals) or 1.0, set(totals)
+    for row, value in nearness.of.items():
+        if row in totals or row in nearness.close:
+            totals[row] = totals.get(row, 0.0) + MEANING * top * value
     ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[: None if question.loose else limit]
     rows = {row["rowid"]: row for row in _read(db, _OBSERVATION.format(_marks(ranked)), [row for row, _ in ranked])}
     matches = [
@@ -216,7 +251,8 @@ def observations(
             at=rows[number]["at"],
             session=rows[number]["session"],
             covered=scored[number].covered if number in scored else 0.0,
-            parts=scored[number].parts if number in scored else {"context": total},
+            parts=scored[number].parts if number in scored else {"context": total} if number in around_it else {},
+            near=nearness.of.get(number, 0.0),
         )
         for number, total in ranked
         if number in rows and rows[number]["text"].strip() and _said(question, rows[number]["text"], "")
@@ -337,6 +373,42 @@ def _rough(found: Mapping[str, Sequence[int]], texts: Collection) -> dict[int, f
         for row in rows:
             rough[row] = rough.get(row, 0.0) + idf
     return rough
+
+
+# --- what is meant
+
+
+def _near(
+    db: Db,
+    table: str,
+    question: Question,
+    project_ids: Sequence[str],
+    narrow: Narrow,
+    meant: Meant,
+    rows: Sequence[int],
+) -> Nearness:
+    """Compare rows, and those nearest to the question that fit its filters, with what is asked; nothing where the
+    question has no vector. The words have been looked up by now: that is the time in which the vector came."""
+    meaning = meant()
+    if meaning is None:
+        return Nearness({}, {})
+    from ai_memory_mcp.index import vectors  # only for those who have some
+
+    scopes = within_scopes([group for group in narrow.scopes if group[0][0] != "p"])
+    limits = (narrow.sql, narrow.args)
+    try:
+        usual = vectors.usual(db, meaning)
+        found = vectors.nearest(db, table, meaning, project_ids, NEAREST, scopes=scopes, narrow=limits)
+        near = vectors.compared(db, table, meaning, list(dict.fromkeys([*rows, *found])))
+    except StorageError:  # its file is damaged or gone: doctor says so
+        return Nearness({}, {})
+    best = max((one.cosine for one in near.values()), default=0.0)
+    span = best - usual
+    of = {row: max(0.0, one.cosine - usual) / span for row, one in near.items()} if span > 0 else {}
+    if question.phrases or question.loose:  # whose words are required
+        return Nearness(of, {})
+    least = usual + CLOSE * (1 - usual)
+    return Nearness(of, {row: one.piece for row in found if (one := near.get(row)) and one.cosine >= least})
 
 
 # --- what stands around an observation

@@ -134,6 +134,10 @@ def status(found: Status) -> str:
     if found.llm:
         told = f"{found.llm.spent:,} of {found.llm.daily_tokens:,} tokens today, {found.llm.waiting} sessions wait"
         lines.append(f"Language model: {_word(found.llm.model)}, {told}. {_word(found.llm.problem)}".rstrip())
+    if found.embedding:
+        one = found.embedding
+        told = f"{one.embedded:,} embedded, {one.waiting:,} wait, {one.spent:,} of {one.daily_tokens:,} tokens today"
+        lines.append(f"Embedding model: {_word(one.model)}, {told}. {_word(one.problem)}".rstrip())
     lines += [f"Problem: {_word(problem)}" for problem in found.problems] or ["No problems."]
     return "\n".join(lines)
 

@@ -6,7 +6,11 @@
     python tests/benchmarks/retrieval.py DATA --tasks devlog --systems ours,ours-mcp     through the MCP tool as well
     python tests/benchmarks/retrieval.py DATA --try pages.near=0.1,0.2,0.3               ours with other weights
 
---try is how the weights were chosen: one after the other, on all tasks together, kept only where the sum rose.
+--try is how the weights were chosen: one after the other, on all tasks together, kept only where the sum rose. With
+--embeddings URL (see embedding_server.py) there is a system `hybrid`, ours with an embedding model, and --try is of it:
+
+    python tests/benchmarks/retrieval.py DATA --embeddings http://127.0.0.1:8123/v1 --systems hybrid --versus ours
+    python tests/benchmarks/retrieval.py DATA --embeddings http://127.0.0.1:8123/v1 --try search.MEANING=0.2,0.4,0.6
 
 DATA holds `tasks.json` ({"tasks": {name: {folder, one_index}}}) and per folder `docs.jsonl.gz` ({id, index, title,
 text[, session, seq][, date]}) and `queries.jsonl` ({id, index, category, text, relevant}); it is not part of this
@@ -41,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from playing import spool
 
-from ai_memory_mcp.config import SEARCH_PARTS, Config, SearchConfig
+from ai_memory_mcp.config import SEARCH_PARTS, Config, EmbeddingConfig, SearchConfig
 from ai_memory_mcp.index import search as ranked
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Query, Scope
@@ -100,11 +104,21 @@ def load(data: Path, task: str) -> Iterator[Index]:
 # --- systems
 
 
-def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
-    """Return a maker of our memory, filled the ordinary ways."""
+def ours(without: Sequence[str] = (), embeddings: str = "") -> Callable[[Index, Path], Search]:
+    """Return a maker of our memory, filled the ordinary ways; with the address of an embedding model, all embedded."""
+    patient = EmbeddingConfig(
+        provider="openai-compatible",
+        model="benchmark",
+        base_url=embeddings,
+        observations=1_000_000,
+        daily_tokens=10**12,
+        wait_ms=10_000,
+        timeout_seconds=600,
+    )
 
     def make(index: Index, home: Path) -> Search:
-        config = Config(search=SearchConfig(without=tuple(without)))
+        search_config = SearchConfig(without=tuple(without))
+        config = Config(search=search_config, embedding=patient if embeddings else EmbeddingConfig())
         memory = LocalMemory(Resources.at(home / "memory", user_home=str(home), config=config))
         work = home / "work"
         work.mkdir()
@@ -113,6 +127,8 @@ def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
         in_sessions = "session" in index.docs[0]
         by_place = by_events(memory, index, work) if in_sessions else by_files(memory, scope, index, home / "docs")
         kinds = ("observation",) if in_sessions else ()
+        if embeddings:
+            memory.embed()
 
         def search(question: str) -> tuple[list[str], int]:
             found = memory.search(scope, Query(text=question, kinds=kinds, limit=10, max_tokens=4000))
@@ -123,14 +139,14 @@ def ours(without: Sequence[str] = ()) -> Callable[[Index, Path], Search]:
     return make
 
 
-def tried(name: str, value: float) -> Callable[[Index, Path], Search]:
+def tried(name: str, value: float, embeddings: str) -> Callable[[Index, Path], Search]:
     """Return a maker of our memory with one weight changed: `pages.near`, `observations.k1`, or a constant of search
     like `search.SPEAKER`."""
     kind, _, key = name.partition(".")
     usual = {"pages": PAGE_WEIGHTS, "observations": OBSERVATION_WEIGHTS}
 
     def make(index: Index, home: Path) -> Search:
-        search = ours()(index, home)
+        search = ours(embeddings=embeddings)(index, home)
 
         def with_it(question: str) -> tuple[list[str], int]:
             holder: Any = ranked
@@ -323,17 +339,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--tasks", default="", help="comma separated; default: all")
-    parser.add_argument("--systems", default="", help=f"of {', '.join(SYSTEMS)}; default: all")
+    parser.add_argument("--systems", default="", help=f"of {', '.join(SYSTEMS)}, hybrid; default: all")
     parser.add_argument("--versus", default="", choices=["", *SYSTEMS], help="paired difference against this one")
     parser.add_argument("--categories", action="store_true", help="a row per category of question")
     parser.add_argument("--ablation", action="store_true", help="ours without each part")
+    parser.add_argument("--embeddings", metavar="URL", default="", help="address of an embedding model, up to its /v1")
     parser.add_argument("--try", dest="attempt", metavar="WEIGHT=V1,V2", default="", help="ours with other weights")
     options = parser.parse_args()
     names = options.systems.split(",") if options.systems else [name for name in SYSTEMS if name != "ours-mcp"]
+    if options.embeddings:
+        SYSTEMS["hybrid"] = ours(embeddings=options.embeddings)
+        names += [] if options.systems else ["hybrid"]
     makers = {name: SYSTEMS[name] for name in names}
     if options.attempt:
         name, _, values = options.attempt.partition("=")
-        makers = {f"{name}={value}": tried(name, float(value)) for value in values.split(",")}
+        makers = {f"{name}={value}": tried(name, float(value), options.embeddings) for value in values.split(",")}
     if options.ablation:
         makers = {"ours": ours()} | {f"without {part}": ours((part,)) for part in SEARCH_PARTS}
     known = json.loads((options.data / "tasks.json").read_text())["tasks"]
