@@ -44,14 +44,15 @@ def test_a_home_of_version_1_tells_all_that_it_told_then(tmp_path: Path, lay_out
     lay_out(1, home)
     memory = local(home)
     two, one = memory.sessions(ZOO)
-    later, automatic = memory.handoffs(ZOO, every=True)
+    handoffs = memory.handoffs(ZOO, every=True)  # also of the session that waited, by now
+    (later,) = (handoff for handoff in handoffs if not handoff.automatic)
     page = memory.read(ZOO, "decisions/feed-the-okapi.md", links=True)
 
     assert (one.agent, one.native_id, one.state, one.observations) == ("claude-code", "one", "closed", 5)
     assert (two.native_id, two.observations) == ("two", 1)  # it waited in the spool
     assert memory.read(ZOO, one.id, observations=True).observations[1].text == "Please mend the parser"
     assert (later.summary, later.next_steps, later.automatic) == ("The docs are to be written", ("write them",), False)
-    assert automatic.from_session == one.id
+    assert one.id in {handoff.from_session for handoff in handoffs}
     assert [hit.path for hit in memory.search(ZOO, Query(text="okapi", kinds=("decision",))).hits] == [page.ref]
     assert [link.target for link in page.links] == ["The giraffe"]
     assert [one.message.split("\n")[0] for one in memory.history(ZOO, page.ref)] == [
