@@ -88,6 +88,7 @@ def test_what_is_planted_is_found(tmp_path: Path) -> None:
     assert len(found_below(tmp_path / "home")) >= 4
 
 
+@pytest.mark.slow
 def test_no_field_of_any_hook_brings_a_secret_in(home: Path, own_home: Path, memory: LocalMemory) -> None:
     """Every text of every recorded payload, but where the agent works: that folder has to be found again."""
     work = repository(own_home / "work", remote="git@example.com:me/work.git")

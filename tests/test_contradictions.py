@@ -69,6 +69,7 @@ def judge(memory: LocalMemory, work: Path, child: Child, home: Path) -> tuple[Co
     return contradictions.judge(memory.res, project, Llm(memory.res.config.llm, "", home, child, pauses=()), Redactor())
 
 
+@pytest.mark.slow
 def test_pages_that_contradict_each_other_are_found_with_both_their_words(
     memory: LocalMemory, work: Path, child: Child, home: Path, stand_in: Provider
 ) -> None:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
     reason="changes of files are numbered by a library that only Linux preloads and that a C compiler makes",
 )
 EVERY = os.environ.get("FAULTS", "")
+QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
 POINTS = {KILL: 2, TORN: 1, FULL: 1, BROKEN: 1}
 DEEP = 4  # of how many points one is looked at down to git and a rebuilt index
 
@@ -39,7 +40,13 @@ def forge(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
     forge.close()
 
 
-@pytest.mark.parametrize("act", ACTS, ids=lambda act: act.name)
+def as_parameter(act: Act) -> object:
+    """Return an act as a parameter; but for some that stand for all they are among the slow tests."""
+    marks = () if act.name in QUICK else (pytest.mark.slow,)
+    return pytest.param(act, id=act.name, marks=marks)
+
+
+@pytest.mark.parametrize("act", map(as_parameter, ACTS))
 def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(stage: Stage, forge: Forge, act: Act) -> None:
     trial = Trial(stage, forge, act)
     for how in HOWS:

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+import pytest
 from hostile import MARKDOWN
 from injections import CASES
 from playing import repository
@@ -32,6 +33,7 @@ def assert_fenced(said: str, marker: str) -> None:
     assert not [line for order in ORDERS for line in order.splitlines() if len(line) > 20 and line in outside]
 
 
+@pytest.mark.slow
 def test_no_stored_order_leaves_its_fence_in_search_read_handoff_or_brief(own_home: Path, memory: LocalMemory) -> None:
     scope = Scope(cwd=str(repository(own_home / "work", remote="git@example.com:me/work.git")))
     assert len(ORDERS) >= 100

@@ -170,6 +170,7 @@ class Place:
         return held
 
 
+@pytest.mark.slow
 def test_sessions_ended_in_every_way_leave_nothing_behind(tmp_path: Path) -> None:
     place = Place(tmp_path)
     with ThreadPoolExecutor(AT_ONCE) as pool:

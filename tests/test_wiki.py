@@ -363,6 +363,7 @@ def test_an_author_cannot_forge_lines_of_a_commit(wiki: ProjectWiki) -> None:
     fsck(wiki)
 
 
+@pytest.mark.slow
 def test_commits_of_many_processes_are_all_in_history(wiki: ProjectWiki) -> None:
     running = [child(wiki, f"agent{n}", 25) for n in range(8)]
     for process in running:
@@ -394,6 +395,7 @@ def test_git_committing_at_the_same_time_loses_nothing(wiki: ProjectWiki) -> Non
     assert (subjects.count("mine"), sum(s.startswith("agent ") for s in subjects)) == (made, 30)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_sound_repository(wiki: ProjectWiki) -> None:
     chance = random.Random(7)
     reported = 0
