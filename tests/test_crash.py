@@ -46,7 +46,7 @@ def as_parameter(act: Act) -> object:
     return pytest.param(act, id=act.name, marks=marks)
 
 
-@pytest.mark.parametrize("act", map(as_parameter, ACTS))
+@pytest.mark.parametrize("act", [as_parameter(act) for act in ACTS])
 def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(stage: Stage, forge: Forge, act: Act) -> None:
     trial = Trial(stage, forge, act)
     for how in HOWS:
