@@ -345,7 +345,10 @@ class ProjectWiki:
 
         A file in its place tells those who knew it that the project is `name` now. Raises StorageError.
         """
-        with self.at_rest(), _translated(self.folder):
+        with files.locked(self._lock, timeout=self._timeout) as died, _translated(self.folder):
+            if died:  # at its work in either place: they have one lock
+                self._clean_up()
+                there._clean_up()
             if self.folder.is_dir():
                 files.private_dir(there.folder.parent)
                 there.folder.unlink(missing_ok=True)  # what such a move has left there
@@ -402,6 +405,8 @@ class ProjectWiki:
 
     def _clean_up(self) -> None:
         """Remove what a killed process of ours left: git lock files and unfinished pages."""
+        if not self.folder.is_dir():  # it was moved away
+            return
         for pattern in (
             ".*.tmp",
             "refs/heads/**/*.lock",

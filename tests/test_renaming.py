@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from invariants import events, git_problems, wikis
 from playing import DEAD, Player, repository
 from remotes import Machine, remote, serving, token
 
+from ai_memory_mcp import renaming
 from ai_memory_mcp.config import Config, SyncConfig
 from ai_memory_mcp.errors import AccessError, BusyError, ConflictError, InputError, ProjectError, StorageError
 from ai_memory_mcp.files import locked
@@ -173,6 +175,23 @@ def test_who_knew_the_old_place_is_told_and_writes_nothing_there(memory: LocalMe
         memory.res.wiki(before).commit({"a.md": b"x"}, "m", author="a", when=memory.history(here)[0].at)
 
     assert memory.res.wiki(before).folder.read_text() == "zoo/work"
+
+
+def test_a_move_that_was_killed_in_the_new_place_is_ended(memory: LocalMemory, home: Path, here: Scope) -> None:
+    memory.write(here, Draft(title="One", body="x"))
+    before = project(memory, here)
+    after = memory.move_project(here, "zoo")
+    change = renaming.Change(what="move", before=before, after=after, at=datetime.now(timezone.utc))
+    (home / "changing.json").write_text(change.model_dump_json())
+    (home / "locks" / f"wiki-{after.id}.lock.holder").write_text(f"{DEAD}\n")
+    left = memory.res.wiki(after).folder / ".1-2.tmp"
+    left.touch()
+    opened(str(home)).status(here)
+
+    assert not left.exists()
+    assert not (home / "changing.json").exists()
+    assert project(memory, here) == after
+    sound(memory, home)
 
 
 def test_two_projects_become_one(memory: LocalMemory, home: Path, work: Path, other: Path, here: Scope) -> None:
