@@ -164,7 +164,8 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
     try:
         yield died
     finally:
-        remove(holder)
+        with suppress(OSError):  # the next holder then looks for half-done work in vain, but it gets the lock
+            remove(holder)
         mutex.release()
 
 

@@ -127,6 +127,16 @@ def test_threads_exclude_each_other_too(tmp_path: Path) -> None:
     assert (len(most), max(most)) == (80, 1)
 
 
+def test_a_disk_that_refuses_to_forget_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    with locked(lock, timeout=1):
+        holder_file(lock).unlink()
+        holder_file(lock).mkdir()  # what cannot be removed as a file
+    holder_file(lock).rmdir()
+    with locked(lock, timeout=0):
+        pass
+
+
 def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), locked(tmp_path / "a.lock", timeout=1):
         raise RuntimeError
