@@ -19,7 +19,19 @@ from playing import Player, repository
 from remotes import PROGRAM, HttpServer, Machine, ask, local, token
 
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Draft, Figures, HandoffDraft, Junk, LlmStatus, Query, Scope, Slow, Spending, Status
+from ai_memory_mcp.model import (
+    Draft,
+    EmbeddingStatus,
+    Figures,
+    HandoffDraft,
+    Junk,
+    LlmStatus,
+    Query,
+    Scope,
+    Slow,
+    Spending,
+    Status,
+)
 from ai_memory_mcp.server.guard import OPEN
 from ai_memory_mcp.server.logins import IDLE, LONGEST, Logins
 from ai_memory_mcp.server.web import markup, places, routes, templates, views
@@ -165,7 +177,7 @@ def test_every_hit_leads_somewhere_also_where_projects_share_a_name(url: str, se
     get(url, "/web/find?ref=nothing&name=app", 404)
 
 
-def test_what_the_language_model_was_asked_stands_by_day_and_purpose() -> None:
+def test_what_models_were_asked_stands_by_day_and_purpose() -> None:
     days = {"2026-11-25": {"session": Spending(calls=3, failed=1, input=1500, output=700)}, "2026-11-26": {}}
     llm = LlmStatus(provider="openai", model="m-1", address="", spent=2200, daily_tokens=9000, days=days, problem="Hm.")
     bare = Status.model_construct(home="", project=None, problems=(), llm=llm)
@@ -180,14 +192,18 @@ def test_what_the_language_model_was_asked_stands_by_day_and_purpose() -> None:
         "reader": "",
     }
     slow = Slow(at=datetime.now(timezone.utc), what="search", seconds=2.5)
-    told = views._figures(Figures(sizes={"wiki": 2_000_000}, junk=Junk(pages=4, rate=0.25), slow=(slow,), slow_calls=1))
-    seen = {**around, "status": status, "llm": views._spent(llm), "figures": told, "project": None}
+    figures = Figures(sizes={"wiki": 2_000_000}, junk=Junk(pages=4, rate=0.25), slow=(slow,), slow_calls=1)
+    vectors = EmbeddingStatus(provider="voyage", model="v-1", address="", embedded=1500, spent=30, problem="Stale.")
+    status = status.model_copy(update={"embedding": vectors, "figures": figures})
+    seen = {**around, "status": status, **views._models(status), "project": None}
     page = Look(templates.page("health.html", seen).decode())
 
     assert page.bad == []
     assert "2,200 of 9,000 tokens" in page.text
     for words in ("2 MB on the disk: wiki 2 MB", "25% of 4 pages", "0 of 0 accepted events are lost", "search 2.5 s"):
         assert words in page.text
+    assert "v-1 of voyage has embedded 1,500 passages and observations" in page.text
+    assert "Stale." in page.text
     assert re.search(r"2026-11-25\s+2,200 3 calls, 1 failed\s*3\s*2,200", page.text)
 
 

@@ -52,7 +52,8 @@ MANY_PROJECTS = 100  # with more, all rows are looked through and those of other
 MANY_UNKNOWN = 8  # words that are respelt: a text with more is of another language
 NEAREST = 40  # rows that come in by their meaning alone
 COMPARED = 200  # rows with the question's words whose meaning is looked at
-MEANING = 0.4  # what the nearest row gains, as a share of the best score by words
+MEANING = 0.4  # what the page nearest in meaning gains, as a share of the best score by words
+MEANING_SEEN = 0.3  # the same of an observation, which is too short to say much alone: what stands around it counts too
 CLOSE = 0.35  # of the way from what is usual to the very same: what is not so near needs a word of the question
 LONG = 8  # letters of a word in which two slips are forgiven
 
@@ -234,9 +235,11 @@ def observations(
         totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
     nearness = _near(db, "observations", question, project_ids, narrow, meant, _most(totals, COMPARED))
     top, around_it = _best(totals) or 1.0, set(totals)
-    for row, value in nearness.of.items():
+    meanings = _with_neighbours(nearness.of, {}, 0.0) if around else nearness.of
+    nearest = _best({row: meanings[row] for row in nearness.of}) or 1.0
+    for row in nearness.of:
         if row in totals or row in nearness.close:
-            totals[row] = totals.get(row, 0.0) + MEANING * top * value
+            totals[row] = totals.get(row, 0.0) + MEANING_SEEN * top * meanings[row] / nearest
     ranked = sorted(totals.items(), key=lambda pair: (-pair[1], -pair[0]))[: None if question.loose else limit]
     rows = {row["rowid"]: row for row in _read(db, _OBSERVATION.format(_marks(ranked)), [row for row, _ in ranked])}
     matches = [

@@ -1,11 +1,12 @@
-"""What a language model that is set up costs those who do not ask it: `emit`, `search` and `serve`, in pairs.
+"""What a language and an embedding model that are set up cost those who do not ask them: `emit`, `search` and `serve`.
 
     python tests/benchmarks/bench_llm.py [PAIRS]
 
 Each pair runs a command with a provider configured and without, one after the other; the median of the ratios of CPU
 time counts, which a busy machine disturbs little.
-`by file` compares a config.toml that sets something else with one that also has [llm], `by variable` none with
-AI_MEMORY_LLM_PROVIDER and its like.
+`by file` compares a config.toml that sets something else with one that also has [llm] and [embedding], `by variable`
+none with AI_MEMORY_LLM_PROVIDER and its like. Nothing is embedded: a search that asks for its question's embedding
+costs more, see retrieval.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from ai_memory_mcp.agents.launcher import write_launcher
 
 OTHER = "[session]\nidle_minutes = 9\n"
 LLM = '[llm]\nprovider = "openai"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\n'
+LLM += '[embedding]\nprovider = "openai"\nmodel = "m"\nbase_url = "http://127.0.0.1:9/v1"\nautomatic = false\n'
 VARIABLES = {"AI_MEMORY_LLM_PROVIDER": "openai", "AI_MEMORY_LLM_MODEL": "m", "OPENAI_API_KEY": "k"}
+VARIABLES |= {"AI_MEMORY_EMBEDDING_PROVIDER": "openai", "AI_MEMORY_EMBEDDING_MODEL": "m"}
+VARIABLES |= {"AI_MEMORY_EMBEDDING_BASE_URL": "http://127.0.0.1:9/v1"}
 
 
 def main() -> None:

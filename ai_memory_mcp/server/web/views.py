@@ -13,6 +13,7 @@ from ai_memory_mcp.markdown import Meta, parse
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import (
     Document,
+    EmbeddingStatus,
     EventKind,
     Figures,
     Handoff,
@@ -23,6 +24,7 @@ from ai_memory_mcp.model import (
     Query,
     Scope,
     Session,
+    Status,
 )
 from ai_memory_mcp.ranking import stems, take_apart
 from ai_memory_mcp.server.web import markup, places
@@ -147,9 +149,9 @@ def handoffs_of_all(memory: Memory, asked: Asked) -> Seen:
 
 
 def health(memory: Memory, asked: Asked) -> Seen:
-    """Capture accounting, troubles and what the language model was asked, of the whole memory."""
+    """Capture accounting, troubles and what models were asked, of the whole memory."""
     status = memory.status(Scope())
-    return {"status": status, "llm": _spent(status.llm), "figures": _figures(status.figures), "project": None}
+    return {"status": status, **_models(status), "project": None}
 
 
 def find(memory: Memory, asked: Asked) -> Go:
@@ -328,7 +330,7 @@ def project_health(memory: Memory, asked: Asked) -> Seen:
     """The same as `health`, with the counts of one project."""
     here, scope = _here(memory, asked)
     status = memory.status(scope)
-    return {"status": status, "llm": _spent(status.llm), "figures": _figures(status.figures), "project": here}
+    return {"status": status, **_models(status), "project": here}
 
 
 def _here(memory: Memory, asked: Asked) -> tuple[Project, Scope]:
@@ -356,8 +358,13 @@ def _figures(found: Figures | None) -> Seen | None:
     }
 
 
-def _spent(llm: LlmStatus | None) -> Seen | None:
-    """Return what a language model was asked: a row for each day, a column for each purpose."""
+def _models(status: Status) -> Seen:
+    """Return what models were asked, and the figures of the memory."""
+    return {"llm": _spent(status.llm), "embedding": _spent(status.embedding), "figures": _figures(status.figures)}
+
+
+def _spent(llm: LlmStatus | EmbeddingStatus | None) -> Seen | None:
+    """Return what a model was asked: a row for each day, a column for each purpose."""
     if llm is None:
         return None
     purposes = sorted({purpose for day in llm.days.values() for purpose in day})
