@@ -15,11 +15,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ai_memory_mcp.alive import process_lives
 from ai_memory_mcp.errors import BusyError, StorageError
 
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
 STALE = 3600  # seconds; no write takes that long
+ATTENTIVE = 3.0  # seconds since somebody who waits was last seen to do so
 PATIENCE = 2.0 if sys.platform == "win32" else 0.0  # seconds; elsewhere a refusal is meant
 TEMPORARY = ".tmp"  # the ending of unfinished files; their names begin with "." so nothing lists them as pages
 
@@ -141,7 +146,8 @@ def sweep_dead(folder: Path) -> None:
 
 @contextmanager
 def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
-    """Hold the lock file `path` alone among all processes and threads; waits up to `timeout` seconds.
+    """Hold the lock file `path` alone among all processes and threads; waits up to `timeout` seconds, and those that
+    wait are served in the order in which they came.
 
     Gives True when the previous holder died inside, so that half-done work may lie about. Raises BusyError
     on time-out, naming the holder.
@@ -150,14 +156,13 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
 
     lock = Path(path)
     private_dir(lock.parent)
-    mutex = filelock.FileLock(lock, timeout=timeout, mode=0o600, poll_interval=0.01)
+    mutex = filelock.FileLock(lock, timeout=0, mode=0o600)
     holder = holder_file(lock)
     try:
-        mutex.acquire()
+        if (_awaited(lock) or not _got(mutex)) and not _got_in_turn(mutex, lock, timeout):
+            raise BusyError(_busy(lock, timeout))
         died = holder.exists()
         holder.write_text(f"{os.getpid()}\n", encoding="ascii")
-    except filelock.Timeout as error:
-        raise BusyError(_busy(lock, timeout)) from error
     except OSError as error:
         mutex.release()
         raise storage_error("lock", lock, error) from error
@@ -167,6 +172,48 @@ def locked(path: str | os.PathLike[str], *, timeout: float) -> Iterator[bool]:
         with suppress(OSError):  # the next holder then looks for half-done work in vain, but it gets the lock
             remove(holder)
         mutex.release()
+
+
+def _got(mutex: BaseFileLock) -> bool:
+    """Take the lock if it is free."""
+    import filelock
+
+    try:
+        mutex.acquire()
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def _got_in_turn(mutex: BaseFileLock, lock: Path, timeout: float) -> bool:
+    """Wait for the lock, behind those who wait already: without an order, a busy one passes some by for minutes.
+
+    A file tells since when one waits. It counts while it is touched: nobody stands behind who was killed or stopped.
+    """
+    until = time.monotonic() + timeout
+    ticket = lock.with_name(f".{lock.name}-{time.time_ns():020d}-{os.urandom(2).hex()}-{os.getpid()}{TEMPORARY}")
+    try:
+        while time.monotonic() < until:
+            with suppress(OSError):  # a full disk: then it waits in no order
+                ticket.touch(mode=0o600)
+            if not _awaited(lock, ticket.name) and _got(mutex):
+                return True
+            time.sleep(0.01)
+        return False
+    finally:
+        with suppress(OSError):
+            remove(ticket)
+
+
+def _awaited(lock: Path, ticket: str = "~") -> bool:
+    """Tell whether somebody waits for a lock, and came before the one with this ticket."""
+    now = time.time()
+    for name in os.listdir(lock.parent):
+        if name.startswith(f".{lock.name}-") and name < ticket:
+            with suppress(OSError):
+                if abs(now - os.stat(lock.with_name(name)).st_mtime) < ATTENTIVE:
+                    return True
+    return False
 
 
 def holder_file(lock: Path) -> Path:

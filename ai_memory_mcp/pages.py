@@ -111,9 +111,11 @@ def _many_under_way(res: Resources, project: Project) -> bool:
         return True
 
 
-def index_file(db: Connection, res: Resources, project: Project, path: str) -> None:
-    """Make the index say of one page what the file says now (nothing, when it is gone)."""
-    _index(db, project, _look(res, project, path))
+def index_file(db: Connection, res: Resources, project: Project, path: str, *, kept: bool = True) -> None:
+    """Make the index say of one page what the file says now (nothing, when it is gone). One that is not `kept` in
+    history is looked at again by the next `notice_edits`, which commits it."""
+    look = _look(res, project, path)
+    _index(db, project, look if kept or not look.stamp else look._replace(stamp=(0, 0)))
 
 
 def _index_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -26,8 +26,9 @@ def rebuild(res: Resources) -> None:
         for project in _on_disk(res, known=()):
             rows.put_project(db, project)
             stamps = res.wiki(project).scan({}).added
+            edited = _uncommitted(res, project, stamps)
             for path in sorted(stamps, key=lambda path: (stamps[path], path)):  # search takes later rows for newer ones
-                pages.index_file(db, res, project, path)
+                pages.index_file(db, res, project, path, kept=path not in edited)
             with suppress(StorageError):  # a damaged repository takes its history with it, not the pages
                 history.rebuild(db, res, project)
         Ledger(db, res.tombstones).catch_up(res.journal)
@@ -48,10 +49,19 @@ def _catch_up_pages(fresh: Resources) -> None:
     for project in projects:
         with fresh.index.read() as db:
             seen = fresh.wiki(project).scan(rows.page_stamps(db, project.id))
+        edited = _uncommitted(fresh, project, [*seen.changed, *seen.added])
         with fresh.index.write() as db:
             for path in (*seen.changed, *seen.added, *seen.vanished):
-                pages.index_file(db, fresh, project, path)
+                pages.index_file(db, fresh, project, path, kept=path not in edited)
         history.catch_up(fresh, project)
+
+
+def _uncommitted(res: Resources, project: Project, paths: Iterable[str]) -> Container[str]:
+    """Return which pages were edited by hand and never committed: in the new index nothing else would tell."""
+    try:
+        return res.wiki(project).uncommitted(paths)
+    except StorageError:  # a damaged repository
+        return ()
 
 
 def catch_up(res: Resources) -> None:

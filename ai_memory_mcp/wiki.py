@@ -19,6 +19,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,7 +47,8 @@ _BIG_TREE = 64 * 1024  # bytes; the ids in a tree do not compress, so a big one 
 _PACK_AT_ONCE = 64  # pages; a larger commit is written as a pack, with one fsync instead of hundreds
 _PACK_SIZE = 16 * 1024 * 1024  # bytes of pages; a still larger one as several, so that it need not fit in memory
 _QUICK_INDEX = 256 * 1024  # bytes of git's index: about 2,500 pages, 25 ms to rewrite
-_GIT_PATIENCE = 2.0  # seconds to wait for a git command that holds the branch
+_GIT_PATIENCE = 2.0  # seconds to wait for git commands that hold or move the branch,
+_GIT_TRIES = 5  # and how often at least to try: one try in a large history may take as long
 _CONFIG = b"""[core]
 \trepositoryformatversion = 0
 \tfilemode = false
@@ -247,7 +249,7 @@ class ProjectWiki:
 
         deadline = time.monotonic() + _GIT_PATIENCE
         with self._alone() as repo:
-            while True:
+            for tried in count(1):
                 three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)), line)
                 plan = Plan(three, judge, large, gone)
                 edited = {} if dry_run else self._edited(repo, plan.files)
@@ -269,9 +271,10 @@ class ProjectWiki:
                 _mark_stale(repo, map(os.fsencode, plan.files))
                 if _advance(repo, three.ours, made, "sync", when):
                     return joined
-                if time.monotonic() > deadline:
-                    raise StorageError(f"Git holds the branch of {repo.path}. Try again.")
+                if tried >= _GIT_TRIES and time.monotonic() > deadline:
+                    break
                 time.sleep(0.02)
+            raise StorageError(f"Git holds the branch of {repo.path}. Try again.")
 
     # -- the repository
 
@@ -898,7 +901,7 @@ def _record(
     new: list[_Object] = []
     blobs = _blobs(repo, pages, new)
     deadline = time.monotonic() + _GIT_PATIENCE
-    while True:
+    for tried in count(1):
         head = _head(repo)
         root = _root(repo, head)
         fresh = list(new)
@@ -913,12 +916,13 @@ def _record(
         _mark_stale(repo, blobs)
         if _advance(repo, head, made, message, when):
             return Commit(made.decode(), *header(commit)[1:], _touches(trees, root, blobs))
-        if time.monotonic() > deadline:
-            raise StorageError(
-                f"Git holds the branch of {repo.path}. If no git command runs, remove the .lock file in "
-                ".git/refs/heads, then try again."
-            )
+        if tried >= _GIT_TRIES and time.monotonic() > deadline:
+            break
         time.sleep(0.02)
+    raise StorageError(
+        f"Git holds the branch of {repo.path}. If no git command runs, remove the .lock file in "
+        ".git/refs/heads, then try again."
+    )
 
 
 def _blobs(repo: Repo, pages: Mapping[str, bytes | None], new: list[_Object]) -> dict[bytes, bytes | None]:

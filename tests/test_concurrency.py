@@ -1,21 +1,31 @@
-"""Eight agents emit, two ingest and one searches, all at once: every event is there once and nobody sees an error."""
+"""Eight agents emit, two ingest and one searches, all at once: every event is there once and nobody sees an error.
+
+And then everything that processes do to a memory, all at once: for some seconds, or for the CROWD=120 that are told.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import crowd
 import pytest
 from children import CONTEXT, child, emit_many, ingest, ingest_until, opened, search_until
+from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
 from playing import Player, repository
+from remotes import HttpServer, Machine
 
 from ai_memory_mcp.agents.launcher import write_launcher
 from ai_memory_mcp.model import Scope
 
 EMITTERS, EVENTS, HOOKS = 8, 500, 6
+SECONDS = float(os.environ.get("CROWD", "4"))
 
 
 @pytest.fixture
@@ -115,3 +125,121 @@ def test_two_ingests_at_once_share_the_work(home: Path, work: Path) -> None:
         "observations": 40,
         "handoffs": 5,
     }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="processes and descriptors are counted by /proc")
+def test_everything_at_once_harms_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "user")
+    home, cwd = machine.home, repository(machine.user / "work", remote=crowd.REMOTE)
+    bare = tmp_path / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", bare], check=True)
+    server = HttpServer(machine).start()
+    told = {"sync": str(bare), "deliver": server.url}
+    stop, results = CONTEXT.Event(), CONTEXT.Queue()
+    running = {
+        name: child(crowd.work, name, str(home), str(cwd), told.get(name, ""), stop, results) for name in crowd.ROLES
+    }
+    pids = {name: one.pid for name, one in running.items()} | {"serve-http": server.process.pid}
+    counted = descriptors(pids, SECONDS)
+    zombies = ended_children(set(pids.values()))
+    stop.set()
+    done = [results.get(timeout=120) for _ in running]
+    for one in running.values():
+        one.join(60)
+    assert [name for name, one in running.items() if one.is_alive()] == []
+    assert server.stop() == 0
+    assert left_running(tmp_path) == []
+
+    assert [error for _, _, wrong, _ in done for error in wrong] == []
+    assert min(number for _, number, _, _ in done) > 0
+    assert zombies == []
+    assert {name: grown for name, grown in growth(counted).items() if grown > 2} == {}
+    facts = [fact for *_, found in done for fact in found]
+    assert missing(home, cwd, facts) == []
+    assert_sound(home, cwd)
+    assert subprocess.run(["git", "-C", bare, "fsck", "--strict", "--no-dangling"], capture_output=True).returncode == 0
+
+
+def descriptors(pids: dict[str, int], seconds: float) -> dict[str, list[int]]:
+    """Count the open descriptors of processes, again and again for so many seconds."""
+    found: dict[str, list[int]] = {name: [] for name in pids}
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for name, pid in pids.items():
+            with suppress(FileNotFoundError):
+                found[name].append(len(os.listdir(f"/proc/{pid}/fd")))
+        time.sleep(0.1)
+    return found
+
+
+def growth(counted: dict[str, list[int]]) -> dict[str, int]:
+    """Return by how many descriptors each process has grown that stay open, from the first third on to the last."""
+    thirds = {
+        name: (found[len(found) // 6 : len(found) // 3], found[-len(found) // 3 :]) for name, found in counted.items()
+    }
+    return {name: min(late) - min(early) for name, (early, late) in thirds.items() if early}
+
+
+def ended_children(parents: set[int]) -> list[str]:
+    """Return the children of these processes that have ended and that nobody has asked for, for a second."""
+    seen: Counter[str] = Counter()
+    for _ in range(10):
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                name, _, rest = path.read_text().rpartition(")")
+                state, parent = rest.split()[:2]
+                if state == "Z" and int(parent) in parents:
+                    seen[name] += 1
+        time.sleep(0.1)
+    return [name for name, count in seen.items() if count == 10]
+
+
+def left_running(base: Path) -> list[str]:
+    """Return what still works for a home below the folder, when the last workers have had the time to end."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if f"AI_MEMORY_HOME={base}".encode() in path.read_bytes():
+                    found.append((path.parent / "cmdline").read_text())
+        if not found:
+            return []
+        time.sleep(0.1)
+    return found
+
+
+def missing(home: Path, cwd: Path, facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what somebody was told is there and is not."""
+    memory = opened(str(home))
+    memory.ingest()
+    memory.lint(Scope(cwd=str(cwd)))  # this notices every edit by hand, be the project large
+    memory.close()
+    there = pages(home)
+    paths = {"/".join(Path(name).parts[3:]) for name in there}
+    text = "\n".join(there.values())
+    journal = "".join(path.read_text() for path in (home / "journal").rglob("*.jsonl"))
+    said = {"prompt": lambda what: what in journal, "page": paths.__contains__, "title": lambda what: what in text}
+    return [(kind, what) for kind, what in facts if not said[kind](what)]
+
+
+def assert_sound(home: Path, cwd: Path) -> None:
+    """All that holds of a memory that is at rest."""
+    memory = opened(str(home))
+    status = memory.status(Scope(cwd=str(cwd)))
+    memory.history(Scope(cwd=str(cwd)))
+    assert status.problems == ()
+    assert (status.spool, spooled(home)) == ({"pending": 0, "set_aside": 0}, set())
+    assert set(events(home).values()) == {1}
+    assert [git_problems(wiki) for wiki in wikis(home)] == [""] * len(wikis(home))
+    for path in leftovers(home):  # of servers that were killed; removed when they are an hour old
+        os.utime(path, (1, 1))
+    memory.ingest()
+    memory.close()
+    assert [path for path in leftovers(home) if path.suffix != ".holder"] == []
+    assert not (home / "logs" / "emit.log").exists(), "a hook complained"
+    grown = rows_of(home)
+    memory.reindex()
+    anew = rows_of(home)
+    assert [table for table, rows in grown.items() if anew[table] != rows] == []

@@ -8,11 +8,12 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from ai_memory_mcp.errors import StorageError
+from ai_memory_mcp.errors import BusyError, StorageError
 from ai_memory_mcp.files import holder_file, locked, private_dir, storage_error, sweep, write_atomic
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
@@ -135,6 +136,37 @@ def test_a_disk_that_refuses_to_forget_the_holder_does_not_keep_the_lock(tmp_pat
     holder_file(lock).rmdir()
     with locked(lock, timeout=0):
         pass
+
+
+def test_those_that_wait_are_served_as_they_came_and_nobody_passes_them_by(tmp_path: Path) -> None:
+    served: list[int] = []
+
+    def wait(number: int) -> None:
+        with locked(tmp_path / "a.lock", timeout=20):
+            served.append(number)
+
+    threads = [threading.Thread(target=wait, args=(number,)) for number in range(5)]
+    with locked(tmp_path / "a.lock", timeout=1):
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            while len(list(tmp_path.glob(".a.lock-*"))) < number:
+                time.sleep(0.001)
+        with pytest.raises(BusyError), locked(tmp_path / "a.lock", timeout=0):
+            pass
+    for thread in threads:
+        thread.join()
+    assert served == [0, 1, 2, 3, 4]
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_nobody_stands_behind_one_that_was_killed_or_stopped_while_it_waited(tmp_path: Path) -> None:
+    for number, at in enumerate((time.time() - 60, time.time() + 60)):  # the clock may have been set since
+        left = tmp_path / f".a.lock-{number}-0000-1.tmp"
+        left.touch()
+        os.utime(left, (at, at))
+
+    with locked(tmp_path / "a.lock", timeout=0) as died:
+        assert died is False
 
 
 def test_an_error_inside_frees_the_lock(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from children import opened
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from invariants import rows_of
+from invariants import git_problems, rows_of, wikis
 from playing import DEAD, LIVE, Player, put, repository
 
 from ai_memory_mcp.local import LocalMemory
@@ -137,3 +137,20 @@ def test_what_was_written_last_is_the_newest_for_search_after_a_reindex_too(
     with memory.res.index.read() as db:
         found = db.execute("SELECT title FROM pages WHERE kind = 'note' ORDER BY rowid").fetchall()
     assert [row["title"] for row in found] == names
+
+
+def test_what_was_edited_by_hand_before_a_reindex_still_comes_into_history(
+    memory: LocalMemory, home: Path, own_home: Path
+) -> None:
+    scope = Scope(cwd=str(repository(own_home / "work")))
+    memory.write(scope, Draft(title="Old", body="Once."))
+    (wiki,) = wikis(home)
+    page = wiki / "notes" / "old.md"
+    page.write_text(page.read_text() + "\nBy hand.\n")
+    (wiki / "notes" / "new.md").write_text("# New\n\nTyped.\n")
+
+    memory.reindex()
+    memory.status(scope)
+    memory.close()
+
+    assert git_problems(wiki) == ""
