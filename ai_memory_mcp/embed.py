@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ai_memory_mcp import passages
-from ai_memory_mcp.embedding import CHARS_PER_TOKEN, Embedder, address
+from ai_memory_mcp.embedding import Embedder, address
 from ai_memory_mcp.errors import LlmError, StorageError
 from ai_memory_mcp.files import locked
 from ai_memory_mcp.index import rows, vectors
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.vectors import Model, Row, Store
+from ai_memory_mcp.llm_meter import CHARS_PER_TOKEN
 from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import Embedded, EmbeddingStatus
 from ai_memory_mcp.resources import Resources
@@ -50,11 +51,7 @@ def status(res: Resources, embedder: Embedder, *, now: datetime) -> EmbeddingSta
     with res.index.read() as db:
         model = vectors.model_of(db)
         done = sum(vectors.count(db, table) for table in vectors.TABLES)
-        waiting = sum(
-            vectors.count_missing(db, table, project.id, newest=newest)
-            for project in rows.projects(db)
-            for table, newest in _wanted(res)
-        )
+        waiting = _count_waiting(db, res)
     fault = embedder.fault()
     problem = str(fault) if fault else meter.paused(now)
     if model and not model.is_of(config.provider, config.model):
@@ -102,11 +99,7 @@ def run(
         vectors.begin(db)
     work = _Work(res, embedder, redactor, store, model)
     with res.index.read() as db:
-        total = sum(
-            vectors.count_missing(db, table, project.id, newest=newest)
-            for project in rows.projects(db)
-            for table, newest in _wanted(res)
-        )
+        total = _count_waiting(db, res)
     done = 0
     progress("embedding", 0, total)
     for some in _waiting(res):
@@ -231,6 +224,15 @@ def _lost(res: Resources, model: Model) -> str:
 def _wanted(res: Resources) -> tuple[tuple[str, int], ...]:
     """Return (table, how many of a project's newest rows, -1 for all) of what is embedded."""
     return ("passages", -1), ("observations", res.config.embedding.observations)
+
+
+def _count_waiting(db: Connection, res: Resources) -> int:
+    """Count the rows that `_waiting` yields."""
+    return sum(
+        vectors.count_missing(db, table, project.id, newest=newest)
+        for project in rows.projects(db)
+        for table, newest in _wanted(res)
+    )
 
 
 def _waiting(res: Resources) -> Iterator[list[Row]]:

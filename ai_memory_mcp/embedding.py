@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 
 from ai_memory_mcp.config import KEY_VARIABLES, EmbeddingConfig
 from ai_memory_mcp.errors import LlmError
-from ai_memory_mcp.llm_meter import Meter
+from ai_memory_mcp.llm_meter import CHARS_PER_TOKEN, PAUSES, Meter, tried_again
 
 T = TypeVar("T")
 Vector = tuple[float, ...]
@@ -30,10 +29,7 @@ ADDRESSES = {
 }
 TELLS_KIND = ("voyage",)  # whose embeddings of questions and of texts differ
 PURPOSE = "embedding"
-CHARS_PER_TOKEN = 3
 CONNECT = 10.0  # seconds
-PAUSES = (2.0, 8.0)  # seconds before another try
-LONGEST_WAIT = 20.0  # seconds; who asks for more patience is asked again by a later worker
 AGAIN = ("down", "limited", "slow")
 MESSAGE = 200  # characters kept of what a provider says went wrong
 WIDEST = 16_384  # numbers of a vector
@@ -91,14 +87,7 @@ class Embedder:
         """Return the vectors of texts that are to be found, all of one length. Raises LlmError; then there are none."""
         if error := self.fault():
             raise error
-        for pause in (*self._pauses, None):
-            try:
-                return self._metered(texts)
-            except LlmError as problem:
-                if pause is None or problem.kind not in AGAIN or problem.wait > LONGEST_WAIT:
-                    raise
-                time.sleep(max(pause, problem.wait))
-        raise AssertionError("the last try returns or raises")
+        return tried_again(lambda: self._metered(texts), AGAIN, self._pauses)
 
     def ask(self, question: str, limit: float) -> tuple[Vector, int]:
         """Return the vector of a question, for which there are `limit` seconds, and what it cost. Raises LlmError."""

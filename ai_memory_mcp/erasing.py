@@ -284,7 +284,7 @@ def erase(res: Resources, intent: Intent) -> int:
     return carry_out(res, intent)
 
 
-def carry_out(res: Resources, intent: Intent, progress: Callable[[str], None] = lambda _: None) -> int:
+def carry_out(res: Resources, intent: Intent) -> int:
     """Erase what was noted, however far somebody has come with it already. The caller is `alone`."""
     res.tombstones.add(_stones(intent))
     scrubber = Scrubber.of(intent.pattern, regex=intent.regex) if intent.pattern else None

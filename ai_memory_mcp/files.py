@@ -216,6 +216,23 @@ def _awaited(lock: Path, ticket: str = "~") -> bool:
     return False
 
 
+def is_recent(mark: Path, seconds: float, *, now: float) -> bool:
+    """Tell whether a file was written in the last so many seconds before `now` (Unix time)."""
+    try:
+        return 0 <= now - mark.stat().st_mtime < seconds
+    except OSError:
+        return False
+
+
+def first_in(mark: Path, seconds: float, *, now: float | None = None) -> bool:
+    """Tell whether nobody has asked this in so many seconds, and note that somebody has now. Raises StorageError."""
+    if is_recent(mark, seconds, now=time.time() if now is None else now):
+        return False
+    private_dir(mark.parent)
+    write_atomic(mark, b"")
+    return True
+
+
 def holder_file(lock: Path) -> Path:
     """Where the process id of a lock's holder stands."""
     return lock.with_name(lock.name + ".holder")

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from ai_memory_mcp.config import KEY_VARIABLES, LlmConfig
 from ai_memory_mcp.errors import LlmError
-from ai_memory_mcp.llm_meter import Meter
+from ai_memory_mcp.llm_meter import CHARS_PER_TOKEN, PAUSES, Meter, tried_again
 from ai_memory_mcp.processes import Conversation, conversation
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,9 +34,6 @@ ADDRESSES = {
 PREFIXES = {"openai-compatible": "openai"}  # litellm's name for who is asked
 START_SECONDS = 60.0  # importing litellm on a busy machine
 GRACE = 5.0  # seconds beyond the time that the provider has, after which litellm itself should have given up
-CHARS_PER_TOKEN = 3  # on the safe side for English and code
-PAUSES = (2.0, 8.0)  # seconds before another try
-LONGEST_WAIT = 20.0  # seconds; who asks for more patience is asked again by a later worker
 AGAIN = ("down", "limited", "garbage")
 # of our environment only this reaches litellm: the way to the network and what an interpreter needs
 PASSED_ON = frozenset(
@@ -185,14 +182,7 @@ class Llm:
             "timeout": self.config.timeout_seconds,
         }
         estimate = (len(system) + len(user)) // CHARS_PER_TOKEN + max_tokens
-        for pause in (*self._pauses, None):
-            try:
-                return self._metered(purpose, request, estimate, answer)
-            except LlmError as problem:
-                if pause is None or problem.kind not in AGAIN or problem.wait > LONGEST_WAIT:
-                    raise
-                time.sleep(max(pause, problem.wait))
-        raise AssertionError("the last try returns or raises")
+        return tried_again(lambda: self._metered(purpose, request, estimate, answer), AGAIN, self._pauses)
 
     def _metered(self, purpose: str, request: dict[str, Any], estimate: int, answer: type[M]) -> tuple[M, Reply]:
         self._meter.begin(purpose, estimate, self.config.daily_tokens, now=_now(), asked=self._asked)

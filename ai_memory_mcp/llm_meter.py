@@ -8,10 +8,12 @@ search's question are noted afterwards, as a line of a file beside it: a search 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -27,6 +29,26 @@ PROVIDERS_FAULT = ("down", "slow", "limited")  # what was asked may be asked aga
 HOPELESS = ("key", "model")  # nobody needs to ask again before somebody has changed something
 WHO = {"llm": "the language model", "embedding": "the embedding model"}  # by the section of its settings
 SEARCH = "search"  # the purpose of what is noted
+CHARS_PER_TOKEN = 3  # on the safe side for English and code
+PAUSES = (2.0, 8.0)  # seconds before another try
+LONGEST_WAIT = 20.0  # seconds; who asks for more patience is asked again by a later worker
+
+T = TypeVar("T")
+
+
+def tried_again(ask: Callable[[], T], kinds: Collection[str], pauses: Sequence[float]) -> T:
+    """Return what `ask` returns; after an error of these kinds it is tried again, once after each of the pauses.
+
+    Raises LlmError: the last one, or the first that no patience helps against.
+    """
+    for pause in (*pauses, None):
+        try:
+            return ask()
+        except LlmError as problem:
+            if pause is None or problem.kind not in kinds or problem.wait > LONGEST_WAIT:
+                raise
+            time.sleep(max(pause, problem.wait))
+    raise AssertionError("the last try returns or raises")
 
 
 class _Record(Value):

@@ -12,10 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from ai_memory_mcp.embedding import CHARS_PER_TOKEN, Embedder, Vector, fault
+from ai_memory_mcp.embedding import Embedder, Vector, fault
 from ai_memory_mcp.errors import LlmError
 from ai_memory_mcp.index import vectors
 from ai_memory_mcp.index.vectors import Meaning, Model
+from ai_memory_mcp.llm_meter import CHARS_PER_TOKEN
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from ai_memory_mcp import evicting, ledger, unstored
 from ai_memory_mcp import handoff as handoffs
-from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.files import first_in
 from ai_memory_mcp.index import rows, upkeep
 from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.index.rows import SessionRow
@@ -224,12 +224,4 @@ def is_due(res: Resources, now: datetime) -> bool:
     """Tell whether the memory is to be swept by itself and was not in the last day; note that it is now."""
     if not res.config.retention.automatic:
         return False
-    mark = res.home / "cache" / "swept"
-    try:
-        if 0 <= now.timestamp() - mark.stat().st_mtime < 86_400:
-            return False
-    except OSError:
-        pass
-    private_dir(mark.parent)
-    write_atomic(mark, b"")
-    return True
+    return first_in(res.home / "cache" / "swept", 86_400, now=now.timestamp())

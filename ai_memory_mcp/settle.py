@@ -241,20 +241,8 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
 def sweep_home(home: Path) -> None:
     """Remove what killed writers and sessions of long ago have left."""
     now = datetime.now(timezone.utc).timestamp()
-    kept = (
-        "locks",
-        "spool",
-        "spool/set-aside",
-        "journal",
-        "brief",
-        "bin",
-        "cache",
-        "llm",
-        "backups",
-        "sync",
-        "sync/erased",
-    )
-    for folder in ("", *kept):
+    below = ("spool/set-aside", "sync/erased")
+    for folder in ("", "locks", "spool", "journal", "brief", "bin", "cache", "llm", "backups", "sync", *below):
         sweep(home / folder, now=now)
     for journal in (home / "journal").glob("*"):
         sweep(journal, now=now)

@@ -12,22 +12,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.files import is_recent, private_dir, write_atomic
 from ai_memory_mcp.model import Value
 
 FILE = "cache/sizes.jsonl"
-PARTS = (
-    "spool",
-    "journal",
-    "wiki",
-    "backups",
-    "logs",
-    "brief",
-    "cache",
-    "bin",
-    "llm",
-    "sync",
-)  # beside index and vectors
+PARTS = ("spool", "journal", "wiki", "backups", "logs", "brief", "cache", "bin", "llm", "sync")  # the folders
 DAILY = timedelta(hours=20)
 KEPT = 400  # lines
 
@@ -57,9 +46,8 @@ def of_index(home: Path) -> int:
 
 def note(home: Path, now: datetime, *, after: timedelta = DAILY) -> None:
     """Measure and note it, if that was not done for so long. Raises StorageError."""
-    with suppress(FileNotFoundError):
-        if 0 <= now.timestamp() - (home / FILE).stat().st_mtime < after.total_seconds():
-            return
+    if is_recent(home / FILE, after.total_seconds(), now=now.timestamp()):
+        return
     lines = [one.model_dump_json() for one in (*noted(home)[1 - KEPT :], Measured(at=now, sizes=measure(home)))]
     private_dir(home / "cache")
     write_atomic(home / FILE, "".join(f"{line}\n" for line in lines).encode())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ai_memory_mcp.files import private_dir, write_atomic
+from ai_memory_mcp.files import first_in
 from ai_memory_mcp.remote import RemoteMemory
 
 if TYPE_CHECKING:
@@ -19,19 +17,7 @@ def wake_worker(memory: LocalMemory | RemoteMemory) -> None:
     """Start a worker in a process of its own, if one is due and none was started just now; a server has its own."""
     if isinstance(memory, RemoteMemory) or not (memory.worker_is_due() or memory.embedding_is_due()):
         return
-    if _is_first(memory.res.home / "llm" / "woken"):
+    if first_in(memory.res.home / "llm" / "woken", START):  # nobody has just started one
         from ai_memory_mcp.emit_rare import start_worker
 
         start_worker(str(memory.res.home), detached=True)
-
-
-def _is_first(mark: Path) -> bool:
-    """Tell whether nobody has started a worker in the last START seconds, and note that somebody does now."""
-    try:
-        if 0 <= time.time() - mark.stat().st_mtime < START:
-            return False
-    except OSError:
-        pass
-    private_dir(mark.parent)
-    write_atomic(mark, b"")
-    return True

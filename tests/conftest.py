@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playing import repository
+from syncing import Machine
 
 from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.llm import Child
 from ai_memory_mcp.local import LocalMemory
+from ai_memory_mcp.model import Scope
 from ai_memory_mcp.place import default_home
 from ai_memory_mcp.resources import Resources
 
@@ -98,6 +102,38 @@ def home(own_home: Path) -> Path:
 def memory(own_home: Path, home: Path) -> LocalMemory:
     """The test's memory, opened in-process."""
     return LocalMemory(Resources.at(home, user_home=str(own_home), config=Config()))
+
+
+@pytest.fixture
+def work(own_home: Path) -> Path:
+    """A project of the user."""
+    return repository(own_home / "work")
+
+
+@pytest.fixture
+def here(work: Path) -> Scope:
+    """That project, for those who ask."""
+    return Scope(cwd=str(work))
+
+
+@pytest.fixture
+def remote(own_home: Path) -> Path:
+    """A bare git repository by which machines sync."""
+    folder = own_home / "remote.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(folder)], check=True)
+    return folder
+
+
+@pytest.fixture
+def a(own_home: Path, remote: Path) -> Machine:
+    """One of two machines that sync."""
+    return Machine(own_home / "a", remote)
+
+
+@pytest.fixture
+def b(own_home: Path, remote: Path) -> Machine:
+    """The other one, with a clone elsewhere that has another address."""
+    return Machine(own_home / "b", f"file://{remote}", origin="https://github.com/me/app", folder="other/app")
 
 
 @pytest.fixture

@@ -39,16 +39,6 @@ Change = Callable[[dict[str, bytes], dict[str, Any]], None]
 
 
 @pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
-
-
-@pytest.fixture
 def filled(memory: LocalMemory, home: Path, work: Path, here: Scope) -> LocalMemory:
     """A memory with everything that there can be in one."""
     Player(home, work, "one", ago=900, pid=DEAD).start().works().ends()

@@ -21,16 +21,6 @@ CANARY = "qzokapi7731"
 NAME = "Qzokapi7731"  # a title; its slug is the canary
 
 
-@pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
-
-
 def play(home: Path, work: Path, session: str, task: str, **how: float) -> Player:
     """One session that works on something and is done."""
     player = Player(home, work, session, pid=DEAD, **how).start()  # type: ignore[arg-type]

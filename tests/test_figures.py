@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from playing import Player, put, repository
+from playing import Player, put
 
 from ai_memory_mcp import sizes, slow
 from ai_memory_mcp.cli.main import main
@@ -17,16 +17,6 @@ from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Figures, Query, Scope
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
 
 
 def figures(memory: LocalMemory, scope: Scope) -> Figures:

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from playing import repository
 
 from ai_memory_mcp import alike
 from ai_memory_mcp.cli.main import main
@@ -23,16 +22,6 @@ from ai_memory_mcp.tombstones import path_mark
 
 SECRET = "ghp_" + "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5"[:36]
 LONG = " ".join(f"word{number} matters" for number in range(60))
-
-
-@pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
 
 
 def write(memory: LocalMemory, here: Scope, title: str, body: str = "Something true.", **more: object) -> Page:

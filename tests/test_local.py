@@ -17,11 +17,6 @@ from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
 
 
-@pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
 def scope(cwd: Path) -> Scope:
     return Scope(cwd=str(cwd))
 

@@ -23,18 +23,8 @@ from ai_memory_mcp.resources import Resources
 
 
 @pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
 def other(own_home: Path) -> Path:
     return repository(own_home / "other", remote="git@example.com:me/other.git")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
 
 
 def marked(folder: Path, text: str) -> Scope:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from invariants import rows_of
-from playing import Player, put, repository
+from playing import Player, put
 
 from ai_memory_mcp import unstored
 from ai_memory_mcp.cli.main import main
@@ -25,16 +25,6 @@ from ai_memory_mcp.retention import kept_days
 
 DAY = 86_400.0
 NOW = datetime(2026, 11, 26, tzinfo=timezone.utc)
-
-
-@pytest.fixture
-def work(own_home: Path) -> Path:
-    return repository(own_home / "work")
-
-
-@pytest.fixture
-def here(work: Path) -> Scope:
-    return Scope(cwd=str(work))
 
 
 def write(memory: LocalMemory, here: Scope, title: str, days: int, **more: object) -> Page:

@@ -32,23 +32,6 @@ from ai_memory_mcp.server.workers import Workers
 from ai_memory_mcp.wiki import ON_PURPOSE
 
 
-@pytest.fixture
-def remote(own_home: Path) -> Path:
-    folder = own_home / "remote.git"
-    subprocess.run(["git", "init", "-q", "--bare", str(folder)], check=True)
-    return folder
-
-
-@pytest.fixture
-def a(own_home: Path, remote: Path) -> Machine:
-    return Machine(own_home / "a", remote)
-
-
-@pytest.fixture
-def b(own_home: Path, remote: Path) -> Machine:
-    return Machine(own_home / "b", f"file://{remote}", origin="https://github.com/me/app", folder="other/app")
-
-
 def branch(remote: Path, folder: Path, name: str = "default/app") -> Path:
     """A clone to do by git itself what another machine, or an attacker, may do to the remote."""
     subprocess.run(["git", "clone", "-q", "-b", name, str(remote), str(folder)], check=True)

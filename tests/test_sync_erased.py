@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import pytest
 from searching import traces
 from syncing import Machine, git
 
@@ -13,23 +12,6 @@ from ai_memory_mcp.model import Draft, Scope
 from ai_memory_mcp.tombstones import Erasure, Tombstone, erasures, path_mark
 
 CANARY = "qzokapi7731"
-
-
-@pytest.fixture
-def remote(own_home: Path) -> Path:
-    folder = own_home / "remote.git"
-    subprocess.run(["git", "init", "-q", "--bare", str(folder)], check=True)
-    return folder
-
-
-@pytest.fixture
-def a(own_home: Path, remote: Path) -> Machine:
-    return Machine(own_home / "a", remote)
-
-
-@pytest.fixture
-def b(own_home: Path, remote: Path) -> Machine:
-    return Machine(own_home / "b", f"file://{remote}", origin="https://github.com/me/app", folder="other/app")
 
 
 def both_have(a: Machine, b: Machine, *titles: str) -> None:

@@ -104,6 +104,9 @@ class Nearness(NamedTuple):
     close: Mapping[int, int]
 
 
+_NOT_COMPARED = Nearness({}, {})
+
+
 @dataclass(frozen=True)
 class Narrow:
     """What limits the rows: scope tokens by group, tokens that none has, and SQL with arguments over the row `p`."""
@@ -140,7 +143,8 @@ def pages(
         for row in rows:
             rough[row] = rough.get(row, 0.0) + idf
     best = _candidates(rough)
-    near = _near(db, "passages", question, project_ids, narrow, meant, best)
+    meaning = meant()  # the words have been looked up by now: that is the time in which it came
+    near = _near(db, "passages", question, project_ids, narrow, meaning, best) if meaning else _NOT_COMPARED
     best += [row for row in near.close if row not in best]
     read = _read(db, f"SELECT rowid, text, title, body, length FROM passages WHERE rowid IN ({_marks(best)})", best)
     on_pages = {row["rowid"]: row for row in _pages_of(db, best)}
@@ -233,7 +237,9 @@ def observations(
                 totals[one.id] += TIME
     if kinds or question.agent or narrow.sql or question.phrases or question.loose:
         totals = {row: total for row, total in totals.items() if row in words}  # what surrounds need not fit
-    nearness = _near(db, "observations", question, project_ids, narrow, meant, _most(totals, COMPARED))
+    nearness = _NOT_COMPARED
+    if meaning := meant():  # the words have been looked up by now: that is the time in which it came
+        nearness = _near(db, "observations", question, project_ids, narrow, meaning, _most(totals, COMPARED))
     top, around_it = _best(totals) or 1.0, set(totals)
     meanings = _with_neighbours(nearness.of, {}, 0.0) if around else nearness.of
     nearest = _best({row: meanings[row] for row in nearness.of}) or 1.0
@@ -387,14 +393,10 @@ def _near(
     question: Question,
     project_ids: Sequence[str],
     narrow: Narrow,
-    meant: Meant,
+    meaning: Meaning,
     rows: Sequence[int],
 ) -> Nearness:
-    """Compare rows, and those nearest to the question that fit its filters, with what is asked; nothing where the
-    question has no vector. The words have been looked up by now: that is the time in which the vector came."""
-    meaning = meant()
-    if meaning is None:
-        return Nearness({}, {})
+    """Compare rows, and those nearest to the question that fit its filters, with what is asked."""
     from ai_memory_mcp.index import vectors  # only for those who have some
 
     scopes = within_scopes([group for group in narrow.scopes if group[0][0] != "p"])
@@ -404,7 +406,7 @@ def _near(
         found = vectors.nearest(db, table, meaning, project_ids, NEAREST, scopes=scopes, narrow=limits)
         near = vectors.compared(db, table, meaning, list(dict.fromkeys([*rows, *found])))
     except StorageError:  # its file is damaged or gone: doctor says so
-        return Nearness({}, {})
+        return _NOT_COMPARED
     best = max((one.cosine for one in near.values()), default=0.0)
     span = best - usual
     of = {row: max(0.0, one.cosine - usual) / span for row, one in near.items()} if span > 0 else {}
