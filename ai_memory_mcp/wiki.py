@@ -1,4 +1,4 @@
-"""The pages of one project: plain files, and their history in one git repository (the only user of dulwich).
+"""The pages of one project: plain files, and their history in one git repository (`wiki_git`, `wiki_index`).
 
 Commits go round git's index (it costs a rewrite of every entry): objects, the trees on the changed paths,
 then compare-and-swap of the branch, all under one lock. So `git status` is stale until `refresh_git_index`
@@ -7,48 +7,31 @@ has run. Reading pages never imports dulwich.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import sys
 import time
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
-from io import BytesIO
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ai_memory_mcp import files
+from ai_memory_mcp import files, wiki_git, wiki_index
 from ai_memory_mcp.errors import BusyError, InputError, NotFoundError, StorageError
-from ai_memory_mcp.gitlog import Commit, Difference, Touch, Walk, differences, header, how, is_page, tree_entries, walk
+from ai_memory_mcp.gitlog import Commit, Walk, walk
 from ai_memory_mcp.joining import BOTH, Gone, Line, nothing_gone
-from ai_memory_mcp.markdown import readable, safe_path, slug
+from ai_memory_mcp.markdown import readable, safe_path
 
 if TYPE_CHECKING:
-    from dulwich.index import ConflictedIndexEntry, IndexEntry
-    from dulwich.objects import ObjectID
     from dulwich.repo import Repo
 
-    from ai_memory_mcp.joining import Judge, Plan
+    from ai_memory_mcp.joining import Judge
     from ai_memory_mcp.wiki_rewrite import Edit
 
-COMMITTER = "ai-memory"
-ON_PURPOSE = "Pages-removed: on purpose"  # in the message of a commit: what it removes may go on other machines too
-_FILE, _FOLDER = b"100644", b"40000"
-_STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each ended by NUL
-_INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a crash
-_OBJECT_MODE = 0o600 if sys.platform == "win32" else 0o400  # there, what is read-only cannot be removed
-_BIG_TREE = 64 * 1024  # bytes; the ids in a tree do not compress, so a big one is stored as it is (20 ms saved at 1 MB)
-_PACK_AT_ONCE = 64  # pages; a larger commit is written as a pack, with one fsync instead of hundreds
-_PACK_SIZE = 16 * 1024 * 1024  # bytes of pages; a still larger one as several, so that it need not fit in memory
 _QUICK_INDEX = 256 * 1024  # bytes of git's index: about 2,500 pages, 25 ms to rewrite
-_GIT_PATIENCE = 2.0  # seconds to wait for git commands that hold or move the branch,
-_GIT_TRIES = 5  # and how often at least to try: one try in a large history may take as long
 _CONFIG = b"""[core]
 \trepositoryformatversion = 0
 \tfilemode = false
@@ -57,13 +40,6 @@ _CONFIG = b"""[core]
 \tautocrlf = false
 """
 _EXCLUDE = b".*\n!.gitignore\n!.gitattributes\n"  # editors' folders (.obsidian) and our unfinished files
-_UNFINISHED = {
-    "MERGE_HEAD": "merge",
-    "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert",
-    "rebase-merge": "rebase",
-    "rebase-apply": "rebase",
-}
 
 
 class Seen(NamedTuple):
@@ -94,15 +70,6 @@ class Joined(NamedTuple):
     left_out: dict[str, str]
     ahead: bool
     head: str
-
-
-class Change(NamedTuple):
-    """One commit."""
-
-    id: str
-    when: datetime
-    author: str
-    message: str
 
 
 class ProjectWiki:
@@ -174,7 +141,7 @@ class ProjectWiki:
         for path in pages:
             self._target(path)
         with self._alone() as repo:
-            _head(repo)  # refuses before anything is written
+            wiki_git.head_of(repo)  # refuses before anything is written
             edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
             self._record(repo, edited, _by_hand(edited), "by hand", when)
             gone = []
@@ -183,7 +150,7 @@ class ProjectWiki:
                     gone.append(path)
                 else:
                     self._put(self.folder / path, data)
-            made = self._record(repo, pages, f"{message}\n\n{ON_PURPOSE}" if gone else message, author, when)
+            made = self._record(repo, pages, f"{message}\n\n{wiki_git.ON_PURPOSE}" if gone else message, author, when)
             for path in gone:  # only now: one that is gone from the disk alone stays in history, and nobody asks again
                 self._put(self.folder / path, None)
             return made
@@ -207,9 +174,9 @@ class ProjectWiki:
             return self._record(repo, edited, _by_hand(edited), "by hand", when), edited
 
     def _edited(self, repo: Repo, candidates: Iterable[str]) -> dict[str, bytes]:
-        trees, root = _Trees(repo), _root(repo, _head(repo))
+        trees, root = wiki_git.Trees(repo), wiki_git.root_of(repo, wiki_git.head_of(repo))
         present = self._present(candidates)
-        return {path: data for path, data in present if trees.blob(root, path) != _blob_id(data)}
+        return {path: data for path, data in present if trees.blob(root, path) != wiki_git.blob_id(data)}
 
     def _present(self, paths: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         for path in filter(self._inside, paths):
@@ -247,16 +214,18 @@ class ProjectWiki:
         """
         from ai_memory_mcp.joining import Plan
 
-        deadline = time.monotonic() + _GIT_PATIENCE
+        deadline = time.monotonic() + wiki_git.GIT_PATIENCE
         with self._alone() as repo:
             for tried in count(1):
-                three = _Three(self, repo, _head(repo), _oid(bytes.fromhex(other)), line)
+                three = wiki_git.Three(
+                    self._inside, repo, wiki_git.head_of(repo), wiki_git.oid(bytes.fromhex(other)), line
+                )
                 plan = Plan(three, judge, large, gone)
                 edited = {} if dry_run else self._edited(repo, plan.files)
                 if edited:
                     self._record(repo, edited, _by_hand(edited), "by hand", when)
                     continue
-                new: list[_Object] = []
+                new: list[wiki_git.GitObject] = []
                 made = three.commit(plan, new, when)
                 joined = Joined(
                     plan.written, plan.removed, plan.kept, plan.left_out, made != three.theirs, made.decode()
@@ -267,11 +236,11 @@ class ProjectWiki:
                     self._put(self.folder / path, None)
                 for path in joined.written:
                     self._put(self.folder / path, plan.data(path))
-                _store(repo, new)
-                _mark_stale(repo, map(os.fsencode, plan.files))
-                if _advance(repo, three.ours, made, "sync", when):
+                wiki_git.store_objects(repo, new)
+                wiki_git.mark_stale(repo, map(os.fsencode, plan.files))
+                if wiki_git.advance(repo, three.ours, made, "sync", when):
                     return joined
-                if tried >= _GIT_TRIES and time.monotonic() > deadline:
+                if tried >= wiki_git.GIT_TRIES and time.monotonic() > deadline:
                     break
                 time.sleep(0.02)
             raise StorageError(f"Git holds the branch of {repo.path}. Try again.")
@@ -290,13 +259,13 @@ class ProjectWiki:
             repo = stack.enter_context(self._repository())
             found = dict(self._present(self.paths())) if new else {}
             now = datetime.fromtimestamp(_newest(self.folder, found), timezone.utc)
-            self._record(repo, found, f"Begin the history with {len(found)} pages found here", COMMITTER, now)
+            self._record(repo, found, f"Begin the history with {len(found)} pages found here", wiki_git.COMMITTER, now)
             yield repo
 
     def _record(
         self, repo: Repo, pages: Mapping[str, bytes | None], message: str, author: str, when: datetime
     ) -> str | None:
-        made = _record(repo, pages, message, author, when)
+        made = wiki_git.record(repo, pages, message, author, when)
         if made is None:
             return None
         self.made.append(made)
@@ -371,7 +340,7 @@ class ProjectWiki:
     ) -> None:
         """Take pages and the whole history of another wiki in, by a merge. Raises like `commit`."""
         with other._alone() as theirs, self._alone() as repo:
-            _head(repo)
+            wiki_git.head_of(repo)
             for name in _object_files(other._git):
                 target = self._git / name
                 if not target.exists():
@@ -379,7 +348,7 @@ class ProjectWiki:
                     _second_name(other._git / name, target)
             for path, data in pages.items():
                 self._put(self._target(safe_path(path)), data)
-            made = _record(repo, pages, message, author, when, _head(theirs))
+            made = wiki_git.record(repo, pages, message, author, when, wiki_git.head_of(theirs))
             if made:
                 self.made.append(made)
 
@@ -421,10 +390,7 @@ class ProjectWiki:
         ):
             for left in self._git.glob(pattern):
                 left.unlink(missing_ok=True)
-        index_lock = self._git / "index.lock"
-        with suppress(FileNotFoundError):
-            if index_lock.read_bytes() == _INDEX_LOCK:
-                index_lock.unlink()
+        wiki_index.drop_own_lock(self._git / "index.lock")
         for folder, folders, names in os.walk(self.folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
@@ -445,7 +411,7 @@ class ProjectWiki:
             self._erase_files(edit)
             return 0
         with self._alone() as repo:
-            _head(repo)
+            wiki_git.head_of(repo)
             self._clean_up()
             self._erase_files(edit)
             changed = rewrite_history(repo, edit)
@@ -460,22 +426,23 @@ class ProjectWiki:
         from dulwich.graph import can_fast_forward
 
         with self._repository() as repo:
-            head, one = _head(repo, strict=False), _oid(bytes.fromhex(commit))
+            head, one = wiki_git.head_of(repo, strict=False), wiki_git.oid(bytes.fromhex(commit))
             return head is not None and one in repo.object_store and can_fast_forward(repo, one, head)
 
     def note(self, message: str, *, when: datetime) -> None:
         """Make a commit that changes nothing but says something, unless the last one does. Raises like `commit`."""
         with self._alone() as repo:
-            head = _head(repo)
-            root = _root(repo, head)
+            head = wiki_git.head_of(repo)
+            root = wiki_git.root_of(repo, head)
             if head is None or root is None:
                 return
-            if message.encode() in _raw(repo, bytes.fromhex(head.decode())):
+            if message.encode() in wiki_git.read_object(repo, bytes.fromhex(head.decode())):
                 return
-            new: list[_Object] = []
-            made = _oid(_add(new, "commit", _commit_data(root, [head], message, COMMITTER, when)))
-            _store(repo, new)
-            if not _advance(repo, head, made, message, when):
+            new: list[wiki_git.GitObject] = []
+            data = wiki_git.commit_data(root, [head], message, wiki_git.COMMITTER, when)
+            made = wiki_git.oid(wiki_git.add_object(new, "commit", data))
+            wiki_git.store_objects(repo, new)
+            if not wiki_git.advance(repo, head, made, message, when):
                 raise BusyError(f"Git holds the branch of {repo.path}. Wait until it is done, and try again.")
 
     def drop_old(self) -> None:
@@ -488,10 +455,10 @@ class ProjectWiki:
             drop_unreachable(repo)
 
     def _renew(self, repo: Repo) -> None:
-        with _index_lock(self._git / "index.lock") as got:
+        with wiki_index.locked_index(self._git / "index.lock") as got:
             if not got:
                 raise BusyError(f"Git holds {self._git / 'index.lock'}. Wait until it is done, and try again.")
-            _renew_index(repo)
+            wiki_index.renew(repo)
 
     def _erase_files(self, edit: Edit) -> None:
         """Do the same to the files, those that are no pages too."""
@@ -535,17 +502,17 @@ class ProjectWiki:
 
     # -- history and upkeep
 
-    def log(self, path: str | None = None, limit: int = 20) -> list[Change]:
+    def log(self, path: str | None = None, limit: int = 20) -> list[wiki_git.Change]:
         """The newest commits (of one page, or of all), by walking the history: for small ones."""
         if not self._git.exists():
             return []
         with self._repository() as repo:
-            head = _head(repo, strict=False)
+            head = wiki_git.head_of(repo, strict=False)
             if head is None:
                 return []
             only = [path.encode()] if path is not None else None
             walker = repo.get_walker(include=[head], max_entries=limit, paths=only)
-            return [_change(entry.commit) for entry in walker]
+            return [wiki_git.change_of(entry.commit) for entry in walker]
 
     def read_at(self, path: str, commit: str) -> bytes:
         """The bytes of a page as they were in a commit. Raises NotFoundError."""
@@ -553,20 +520,20 @@ class ProjectWiki:
         if not re.fullmatch(r"[0-9a-f]{40}", commit) or not self._git.exists():
             raise missing
         with self._repository() as repo:
-            if _oid(bytes.fromhex(commit)) not in repo.object_store:
+            if wiki_git.oid(bytes.fromhex(commit)) not in repo.object_store:
                 raise missing
-            found = _Trees(repo).blob(_root(repo, _oid(bytes.fromhex(commit))), path)
+            found = wiki_git.Trees(repo).blob(wiki_git.root_of(repo, wiki_git.oid(bytes.fromhex(commit))), path)
             if found is None:
                 raise missing
-            return _raw(repo, found)
+            return wiki_git.read_object(repo, found)
 
     def head(self) -> str:
         """The id of the commit that is checked out, '' when there is none; mostly without loading dulwich."""
-        told = _plain_head(self._git)
+        told = wiki_git.plain_head(self._git)
         if told or not self._git.exists():
             return told
         with self._repository() as repo:
-            head = _head(repo, strict=False)
+            head = wiki_git.head_of(repo, strict=False)
             return head.decode() if head else ""
 
     def walk(self, known: Container[str] = ()) -> Walk:
@@ -576,12 +543,12 @@ class ProjectWiki:
             return Walk([], frozenset())
         with self._repository() as repo:
             shallow = {one.decode() for one in repo.get_shallow()}
-            return walk(lambda sha: _raw(repo, sha), head, known=known, cut=shallow)
+            return walk(lambda sha: wiki_git.read_object(repo, sha), head, known=known, cut=shallow)
 
     def texts(self, blobs: Iterable[bytes]) -> dict[bytes, bytes]:
         """The texts of these ids (see `gitlog.Touch`); b"" has none. Raises StorageError when one is missing."""
         with self._repository() as repo:
-            return {blob: _raw(repo, blob) if blob else b"" for blob in blobs}
+            return {blob: wiki_git.read_object(repo, blob) if blob else b"" for blob in blobs}
 
     def refresh_git_index(self, *, quick: bool = False) -> bool:
         """Bring git's index up to the pages we committed, so that `git status` is clean; to be called when
@@ -591,15 +558,15 @@ class ProjectWiki:
         nothing to do, or when git itself holds the index or uses a form of it we do not write (then later); with
         `quick` also when it is so large that rewriting it would be felt.
         """
-        marker = self._git / _STALE
+        marker = self._git / wiki_git.STALE
         if not marker.exists() or (quick and _size(marker) + _size(self._git / "index") > _QUICK_INDEX):
             return False
         with self._alone() as repo:
-            with _index_lock(self._git / "index.lock") as got:
+            with wiki_index.locked_index(self._git / "index.lock") as got:
                 if not got or not marker.exists():
                     return False
                 paths = {path.decode("utf-8", "surrogateescape") for path in marker.read_bytes().split(b"\0") if path}
-                if not _refresh(repo, self._git / "index", paths):
+                if not wiki_index.refresh(repo, self._git / "index", paths):
                     return False
             marker.unlink()  # last: killed with git's lock in hand, the next run comes here and removes it
             return True
@@ -665,311 +632,6 @@ def _remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, onerror=writable)
 
 
-# -- git trees
-
-_Update = tuple[bytes, bytes] | None  # mode and id; None removes
-
-
-def patch_entries(entries: list[bytes], changes: Mapping[bytes, _Update]) -> list[bytes]:
-    """Set or remove names among the entries of a tree; gives a new list in git's order."""
-    patched = list(entries)
-    for name, update in changes.items():
-        for key in (name, name + b"/"):
-            at = bisect_left(patched, key, key=_sort_key)
-            if at < len(patched) and _sort_key(patched[at]) == key:
-                del patched[at]
-        if update is not None:
-            mode, sha = update
-            entry = mode + b" " + name + b"\0" + sha
-            patched.insert(bisect_left(patched, _sort_key(entry), key=_sort_key), entry)
-    return patched
-
-
-def _sort_key(entry: bytes) -> bytes:
-    mode, name = entry[:-21].split(b" ", 1)
-    return name + b"/" if mode == _FOLDER else name
-
-
-def _blob_id(data: bytes) -> bytes:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).digest()
-
-
-class _Object(NamedTuple):
-    """A git object to be stored."""
-
-    kind: str
-    data: bytes
-    sha: bytes
-
-
-def _add(new: list[_Object], kind: str, data: bytes) -> bytes:
-    sha = hashlib.sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).digest()
-    new.append(_Object(kind, data, sha))
-    return sha
-
-
-class _Trees:
-    """The trees of a repository as lists of entries, each read once."""
-
-    def __init__(self, repo: Repo) -> None:
-        self._repo = repo
-        self._read: dict[bytes, list[bytes]] = {}
-
-    def entries(self, tree: bytes | None) -> list[bytes]:
-        if tree is None:
-            return []
-        if tree not in self._read:
-            self._read[tree] = tree_entries(_raw(self._repo, tree))
-        return self._read[tree]
-
-    def child(self, tree: bytes | None, name: bytes, *, folder: bool) -> bytes | None:
-        """The id of a folder (or else a file) in a tree."""
-        entries, key = self.entries(tree), name + b"/" if folder else name
-        at = bisect_left(entries, key, key=_sort_key)
-        found = at < len(entries) and _sort_key(entries[at]) == key
-        return entries[at][-20:] if found else None
-
-    def blob(self, tree: bytes | None, path: str) -> bytes | None:
-        """The id of the file at a path below a tree."""
-        *folders, name = os.fsencode(path).split(b"/")
-        for folder in folders:
-            tree = self.child(tree, folder, folder=True)
-            if tree is None:
-                return None
-        return self.child(tree, name, folder=False)
-
-    def graft(self, tree: bytes | None, blobs: Mapping[bytes, bytes | None], new: list[_Object]) -> bytes | None:
-        """Put blobs (path -> id, None removes) into a tree; only trees on their paths are made, into `new`.
-
-        Gives the id of the resulting tree, None when it holds nothing.
-        """
-        changes: dict[bytes, _Update] = {}
-        below: dict[bytes, dict[bytes, bytes | None]] = {}
-        for path, blob in blobs.items():
-            name, slash, rest = path.partition(b"/")
-            if slash:
-                below.setdefault(name, {})[rest] = blob
-            elif blob is not None or self.child(tree, name, folder=False) is not None:
-                changes[name] = None if blob is None else (_FILE, blob)
-        for name, inner in below.items():
-            old = self.child(tree, name, folder=True)
-            grown = self.graft(old, inner, new)
-            if grown != old:
-                changes[name] = None if grown is None else (_FOLDER, grown)
-        if not changes:
-            return tree
-        raw = b"".join(patch_entries(self.entries(tree), changes))
-        return _add(new, "tree", raw) if raw else None
-
-
-_Root = bytes | None  # the id of a tree, None where it holds nothing
-
-
-class _Three:
-    """Our commit, another one and what they have in common, as `joining.Plan` looks at them."""
-
-    def __init__(self, wiki: ProjectWiki, repo: Repo, ours: ObjectID | None, theirs: ObjectID, line: Line) -> None:
-        self._wiki, self._repo, self._line = wiki, repo, line
-        self.ours, self.theirs = ours, theirs
-        before = _oid(bytes.fromhex(line.base)) if line.base else None
-        known = before is not None and before in repo.object_store
-        self.base = before if known else _common(repo, ours, theirs)
-        self.trees = _Trees(repo)
-        self.roots = [_root(repo, commit) for commit in (self.base, ours, theirs)]
-
-    def read(self, sha: bytes) -> bytes:
-        return _raw(self._repo, sha)
-
-    def common(self, path: str) -> bytes | None:
-        return self.trees.blob(self.roots[0], path)
-
-    def inside(self, path: str) -> bool:
-        return self._wiki._inside(path)
-
-    def differing(self) -> Iterator[Difference]:
-        return differences(self.read, self.roots[1] or b"", self.roots[2] or b"")
-
-    def tracked(self) -> Iterator[str]:
-        return (path for path, _, _ in differences(self.read, self.roots[1] or b"", b""))
-
-    def removed_on_purpose(self, path: str, *, here: bool) -> bool:
-        side, other = (self.ours, self.theirs) if here else (self.theirs, self.ours)
-        return any(
-            self.trees.blob(root, path) is None and any(self.trees.blob(one, path) for one in before)
-            for root, before in self._removals(side, other)
-        )
-
-    def _removals(self, side: ObjectID | None, other: ObjectID | None) -> Iterator[tuple[bytes | None, list[_Root]]]:
-        """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""
-        if side is None:
-            return
-        known = [one for one in (other, self.base) if one]
-        for entry in self._repo.get_walker(include=[side], exclude=known or None):
-            if ON_PURPOSE.encode() in entry.commit.message.splitlines():
-                yield _root(self._repo, entry.commit.id), [_root(self._repo, one) for one in entry.commit.parents]
-
-    def commit(self, plan: Plan, new: list[_Object], when: datetime) -> ObjectID:
-        """The commit that is to be checked out: ours, the other one, or one on top of both (made into `new`)."""
-        blobs = {os.fsencode(path): blob for path, blob in plan.files.items()}
-        for path, data in plan.made.items():
-            blobs[os.fsencode(path)] = _add(new, "blob", data)
-        tree = self.trees.graft(self.roots[1], blobs, new)
-        mine, other = self.ours if self._line.ours else None, self.theirs if self._line.theirs else None
-        if tree == self.roots[2] and other and (mine is None or mine == self.base):
-            return other
-        if tree == self.roots[1] and mine and (other is None or other == self.base):
-            return mine
-        parents = [one for one in (mine, other) if one and one != self.base] or [one for one in (mine, other) if one]
-        message = "\n\n".join(
-            [f"Sync {len(blobs)} pages", *filter(None, [self._line.words, ON_PURPOSE if plan.moved else ""])]
-        )
-        data = _commit_data(tree or _add(new, "tree", b""), parents, message, COMMITTER, when)
-        return _oid(_add(new, "commit", data))
-
-
-def _common(repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> ObjectID | None:
-    """The newest commit that both lead back to, None where there is none."""
-    if ours is None:
-        return None
-    from dulwich.graph import find_merge_base
-
-    found = find_merge_base(repo, [ours, theirs])
-    return found[0] if found else None
-
-
-def _oid(sha: bytes) -> ObjectID:
-    from dulwich.objects import ObjectID
-
-    return ObjectID(sha.hex().encode())
-
-
-# -- git commits
-
-
-def _head(repo: Repo, *, strict: bool = True) -> ObjectID | None:
-    """The commit checked out, None before the first. Strict: refuse where a commit of ours would get lost."""
-    from dulwich.refs import HEADREF
-
-    chain, head = repo.refs.follow(HEADREF)
-    if strict:
-        git = Path(repo.controldir())
-        unfinished = next((word for name, word in _UNFINISHED.items() if (git / name).exists()), "")
-        if unfinished:
-            raise StorageError(f"A git {unfinished} is unfinished in {git.parent}. Finish or abort it, then try again.")
-        if len(chain) < 2:
-            if head is None or head not in repo.object_store:
-                raise ValueError("HEAD names neither a branch nor a commit")
-            raise StorageError(
-                f"No branch is checked out in {git.parent} (detached HEAD). Run `git checkout main` there."
-            )
-    return head
-
-
-def _plain_head(git: Path) -> str:
-    """The commit that HEAD names, '' when that takes more than reading HEAD, its branch and the packed references."""
-    try:
-        told = (git / "HEAD").read_text("utf-8").strip()
-        branch = told.removeprefix("ref: ")
-        if branch != told:
-            try:
-                told = (git / branch).read_text("utf-8").strip()
-            except FileNotFoundError:
-                packed = (git / "packed-refs").read_text("utf-8").splitlines()
-                told = next((line[:40] for line in packed if line[41:] == branch), "")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return told if re.fullmatch(r"[0-9a-f]{40}", told) else ""
-
-
-def _root(repo: Repo, head: ObjectID | None) -> bytes | None:
-    if head is None:
-        return None
-    commit = _raw(repo, bytes.fromhex(head.decode()))
-    return bytes.fromhex(commit[5:45].decode())  # a commit begins with "tree <id>\n"
-
-
-def _record(
-    repo: Repo,
-    pages: Mapping[str, bytes | None],
-    message: str,
-    author: str,
-    when: datetime,
-    further: ObjectID | None = None,
-) -> Commit | None:
-    """Commit pages onto the checked-out branch (`further`: and what leads to another commit); starts again when git
-    moved it meanwhile."""
-    new: list[_Object] = []
-    blobs = _blobs(repo, pages, new)
-    deadline = time.monotonic() + _GIT_PATIENCE
-    for tried in count(1):
-        head = _head(repo)
-        root = _root(repo, head)
-        fresh = list(new)
-        trees = _Trees(repo)
-        tree = trees.graft(root, blobs, fresh)
-        if tree == root:
-            return None
-        parents = [one for one in (head, further) if one]
-        commit = _commit_data(tree or _add(fresh, "tree", b""), parents, message, author, when)
-        made = _oid(_add(fresh, "commit", commit))
-        _store(repo, fresh)
-        _mark_stale(repo, blobs)
-        if _advance(repo, head, made, message, when):
-            return Commit(made.decode(), *header(commit)[1:], _touches(trees, root, blobs))
-        if tried >= _GIT_TRIES and time.monotonic() > deadline:
-            break
-        time.sleep(0.02)
-    raise StorageError(
-        f"Git holds the branch of {repo.path}. If no git command runs, remove the .lock file in "
-        ".git/refs/heads, then try again."
-    )
-
-
-def _blobs(repo: Repo, pages: Mapping[str, bytes | None], new: list[_Object]) -> dict[bytes, bytes | None]:
-    """Return the ids of pages by path. Their objects are put into `new`, and stored on the way where they are many."""
-    blobs: dict[bytes, bytes | None] = {}
-    size = 0
-    for path, data in pages.items():
-        blobs[os.fsencode(path)] = None if data is None else _add(new, "blob", data)
-        size += len(data or b"")
-        if size > _PACK_SIZE:
-            _store(repo, new)
-            new.clear()
-            size = 0
-    return blobs
-
-
-def _touches(trees: _Trees, root: bytes | None, blobs: Mapping[bytes, bytes | None]) -> tuple[Touch, ...]:
-    """Which of the pages a commit of these blobs (path -> id, None removes) changed, and how."""
-    found = []
-    for path, blob in sorted((os.fsdecode(path), blob) for path, blob in blobs.items()):
-        before = trees.blob(root, path)
-        if before != blob and is_page(path):
-            found.append(Touch(path, how(before is not None, blob), blob or b""))
-    return tuple(found)
-
-
-def _commit_data(tree: bytes, parents: list[ObjectID], message: str, author: str, when: datetime) -> bytes:
-    from dulwich.objects import Commit
-
-    commit = Commit()
-    commit.tree = _oid(tree)
-    commit.parents = parents
-    commit.author, commit.committer = _identity(author), _identity(COMMITTER)
-    commit.author_time = commit.commit_time = int(when.timestamp())
-    commit.author_timezone = commit.commit_timezone = 0
-    commit.encoding = None
-    commit.message = message.replace("\0", "").rstrip().encode("utf-8", "replace") + b"\n"
-    return commit.as_raw_string()
-
-
-def _identity(author: str) -> bytes:
-    given = re.fullmatch(r"\s*([^<>\n\0]*?)\s*<([^<>\s\0]*)>\s*", author)
-    name = given[1] if given else " ".join(re.sub(r"[<>\0]", " ", author).split())
-    email = given[2] if given else f"{slug(name)}@localhost"
-    return f"{name or COMMITTER} <{email}>".encode("utf-8", "replace")
-
-
 def _object_files(git: Path) -> Iterator[Path]:
     """The files that hold all objects of a repository, packs before their indexes, relative to its git folder."""
     for pattern in ("objects/??/" + "?" * 38, "objects/pack/pack-*.pack", "objects/pack/pack-*.idx"):
@@ -981,7 +643,7 @@ def _second_name(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        files.write_atomic(target, source.read_bytes(), mode=_OBJECT_MODE, durable=True)
+        files.write_atomic(target, source.read_bytes(), mode=wiki_git.OBJECT_MODE, durable=True)
 
 
 @contextmanager
@@ -990,166 +652,6 @@ def _translated(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise files.storage_error("move or remove", folder, error) from error
-
-
-def _store(repo: Repo, objects: list[_Object]) -> None:
-    if len(objects) > _PACK_AT_ONCE:
-        _store_packed(repo, objects)
-        return
-    for one in objects:
-        path = _loose_path(repo, one.sha)
-        if not path.exists():
-            level = 0 if one.kind == "tree" and len(one.data) > _BIG_TREE else 1
-            header = f"{one.kind} {len(one.data)}\0".encode()
-            files.private_dir(path.parent)
-            files.write_atomic(path, zlib.compress(header + one.data, level), mode=_OBJECT_MODE, durable=True)
-
-
-def _store_packed(repo: Repo, objects: list[_Object]) -> None:
-    from dulwich.objects import ShaFile, object_class
-
-    made = {}
-    for one in objects:
-        kind = object_class(one.kind.encode())
-        assert kind is not None
-        made[one.sha] = ShaFile.from_raw_string(kind.type_num, one.data)
-    repo.object_store.add_objects([(one, None) for one in made.values()])
-
-
-def _loose_path(repo: Repo, sha: bytes) -> Path:
-    name = sha.hex()
-    return Path(repo.controldir(), "objects", name[:2], name[2:])
-
-
-def _raw(repo: Repo, sha: bytes) -> bytes:
-    """The bytes of an object. Loose ones are read here: dulwich would parse a tree twice on the way."""
-    try:
-        return zlib.decompress(_loose_path(repo, sha).read_bytes()).split(b"\0", 1)[1]
-    except FileNotFoundError:
-        return repo.object_store.get_raw(_oid(sha))[1]
-
-
-def _advance(repo: Repo, head: ObjectID | None, commit: ObjectID, message: str, when: datetime) -> bool:
-    from dulwich.file import FileLocked
-    from dulwich.objects import ZERO_SHA
-    from dulwich.refs import HEADREF
-
-    subject = b"commit: " + message.split("\n", 1)[0].encode("utf-8", "replace")
-    try:
-        return repo.refs.set_if_equals(
-            HEADREF, head or ZERO_SHA, commit, _identity(COMMITTER), int(when.timestamp()), 0, subject
-        )
-    except FileLocked:  # a git command is at it
-        return False
-    except OSError:  # a full disk: what was just locked would stay so for good
-        for name in repo.refs.follow(HEADREF)[0]:
-            Path(repo.controldir(), os.fsdecode(name) + ".lock").unlink(missing_ok=True)
-        raise
-
-
-def _change(commit: object) -> Change:
-    from dulwich.objects import Commit
-
-    assert isinstance(commit, Commit)
-    when = datetime.fromtimestamp(commit.commit_time, timezone.utc)
-    author = commit.author.decode("utf-8", "replace").split(" <")[0]
-    return Change(commit.id.decode(), when, author, commit.message.decode("utf-8", "replace").rstrip())
-
-
-# -- git's index
-
-
-def _mark_stale(repo: Repo, paths: Iterable[bytes]) -> None:
-    with open(os.path.join(repo.controldir(), _STALE), "ab") as marker:
-        marker.write(b"".join(path + b"\0" for path in paths))
-
-
-@contextmanager
-def _index_lock(path: Path) -> Iterator[bool]:
-    """Take git's own lock of its index; False when git has it, or where files cannot have two names.
-
-    It is ours from its first moment: killed before it said so, it would stand in git's way for good.
-    """
-    ours = path.with_name("ai-memory-index")  # one at a time: the caller holds the wiki's lock
-    ours.write_bytes(_INDEX_LOCK)
-    try:
-        os.link(ours, path)
-    except OSError:
-        yield False
-        return
-    finally:
-        ours.unlink()
-    try:
-        yield True
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _refresh(repo: Repo, index: Path, paths: Iterable[str]) -> bool:
-    """Rewrite git's index with the given paths as they are in HEAD; False for a form we cannot write.
-
-    The entries get no time and size, so git itself compares the file once: a hand edit is never hidden.
-    """
-    from dulwich.index import write_index_dict
-
-    found = _read_index(index)
-    if found is None:
-        return False
-    entries, version = found
-    trees, root = _Trees(repo), _root(repo, _head(repo))
-    for path in paths:
-        blob = trees.blob(root, path)
-        if blob is None:
-            entries.pop(os.fsencode(path), None)
-        else:
-            entries[os.fsencode(path)] = _unseen(blob)
-    out = BytesIO()
-    write_index_dict(out, entries, version=version)
-    data = out.getvalue()
-    files.write_atomic(index, data + hashlib.sha1(data, usedforsecurity=False).digest())
-    return True
-
-
-def _renew_index(repo: Repo) -> None:
-    """Write git's index anew, with what is in HEAD and nothing else."""
-    from dulwich.index import write_index_dict
-
-    git = Path(repo.controldir())
-    head = _head(repo)
-    root = _root(repo, head)
-    entries = {}
-    if root is not None:
-        for one in repo.object_store.iter_tree_contents(_oid(root)):
-            entries[one.path] = _unseen(bytes.fromhex(one.sha.decode()), one.mode)
-    for shared in git.glob("sharedindex.*"):
-        shared.unlink()
-    out = BytesIO()
-    write_index_dict(out, entries, version=2)
-    data = out.getvalue()
-    files.write_atomic(git / "index", data + hashlib.sha1(data, usedforsecurity=False).digest())
-    (git / _STALE).unlink(missing_ok=True)
-
-
-def _unseen(blob: bytes, mode: int = 0o100644) -> IndexEntry:
-    from dulwich.index import IndexEntry
-
-    return IndexEntry(ctime=0, mtime=0, dev=0, ino=0, mode=mode, uid=0, gid=0, size=0, sha=_oid(blob))
-
-
-def _read_index(index: Path) -> tuple[dict[bytes, IndexEntry | ConflictedIndexEntry], int] | None:
-    """The entries of git's index and its version. Its extensions are caches over the old entries: not kept.
-
-    None for a split or sparse index: those hold their entries elsewhere.
-    """
-    from dulwich.index import read_index_dict_with_version
-
-    if not index.exists():
-        return {}, 2
-    data = index.read_bytes()
-    if b"link\0\0" in data[-4096:] or b"sdir\0\0\0\0" in data:
-        return None
-    entries, version, _ = read_index_dict_with_version(BytesIO(data))
-    return entries, version
 
 
 def _size(path: Path) -> int:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import BusyError, StorageError
 from ai_memory_mcp.gitlog import header, tree_entries
+from ai_memory_mcp.wiki_git import oid, sort_key
 
 if TYPE_CHECKING:
-    from dulwich.objects import ObjectID
     from dulwich.repo import Repo
 
 ERASED = b"(erased)\n"  # in place of the message of a commit that touched what is gone
@@ -155,11 +155,9 @@ def _move(repo: Repo, found: dict[bytes, bytes], told: dict[bytes, bytes | None]
         return False
     try:
         for name, sha in told.items():
-            was = _oid(found[name])
+            was = oid(found[name])
             done = (
-                repo.refs.set_if_equals(Ref(name), was, _oid(sha))
-                if sha
-                else repo.refs.remove_if_equals(Ref(name), was)
+                repo.refs.set_if_equals(Ref(name), was, oid(sha)) if sha else repo.refs.remove_if_equals(Ref(name), was)
             )
             if not done:
                 return False
@@ -318,7 +316,7 @@ class _Rewriting:
         told: list[bytes] = [mode + b" " + name + b"\0" + new for name, (mode, new) in made.items()]
         if told == entries:
             return _Tree(sha, frozenset(gone))
-        raw = b"".join(sorted(told, key=lambda entry: _sort_key(bytes(entry))))
+        raw = b"".join(sorted(told, key=lambda entry: sort_key(bytes(entry))))
         return _Tree(self._add(b"tree", raw) if raw else None, frozenset(gone))
 
     def _blob(self, sha: bytes, path: str) -> bytes | None:
@@ -337,7 +335,7 @@ class _Rewriting:
         """Return kind and data of an object, one that is only to be stored too."""
         from dulwich.objects import object_class
 
-        kind, raw = self._repo.object_store.get_raw(_oid(sha))
+        kind, raw = self._repo.object_store.get_raw(oid(sha))
         found = object_class(kind)
         assert found is not None
         return found.type_name, raw
@@ -365,16 +363,5 @@ def _free(name: bytes, taken: Iterable[bytes]) -> bytes:
     return free
 
 
-def _sort_key(entry: bytes) -> bytes:
-    mode, name = entry[:-21].split(b" ", 1)
-    return name + b"/" if mode == _FOLDER else name
-
-
 def _hex(sha: bytes) -> bytes:
     return sha.hex().encode()
-
-
-def _oid(sha: bytes) -> ObjectID:
-    from dulwich.objects import ObjectID
-
-    return ObjectID(_hex(sha))

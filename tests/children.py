@@ -222,6 +222,8 @@ WATCHED = frozenset(  # where state on disk changes; pure modules would only dil
         "sessions.py",
         "pages.py",
         "wiki.py",
+        "wiki_git.py",
+        "wiki_index.py",
         "spool.py",
         "journal.py",
         "files.py",

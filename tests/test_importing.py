@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from invariants import git_problems
 from playing import DEAD, Player, repository
 
-from ai_memory_mcp import importing, markdown, pages, wiki
+from ai_memory_mcp import importing, markdown, pages, wiki_git
 from ai_memory_mcp.errors import InputError, ProjectError
 from ai_memory_mcp.files import holder_file
 from ai_memory_mcp.local import LocalMemory
@@ -605,7 +605,7 @@ def test_a_renamed_file_that_says_its_id_keeps_its_page(memory: LocalMemory, doc
 def test_a_commit_of_more_than_a_pack_holds_is_one_commit(
     memory: LocalMemory, docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiki, "_PACK_SIZE", 40_000)
+    monkeypatch.setattr(wiki_git, "_PACK_SIZE", 40_000)
     put(docs, {f"{n}.md": f"{n} " * 20 for n in range(400)})
     bring(memory, docs)
     memory.close()

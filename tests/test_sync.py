@@ -29,7 +29,7 @@ from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.server.workers import Workers
-from ai_memory_mcp.wiki import ON_PURPOSE
+from ai_memory_mcp.wiki_git import ON_PURPOSE
 
 
 def branch(remote: Path, folder: Path, name: str = "default/app") -> Path:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import tree_entries
-from ai_memory_mcp.wiki import ProjectWiki, patch_entries
+from ai_memory_mcp.wiki import ProjectWiki
+from ai_memory_mcp.wiki_git import patch_entries
 
 NOW = datetime(2026, 11, 22, 17, 0, tzinfo=timezone.utc)
 GIT_ENV = {
