@@ -21,6 +21,7 @@ from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.model import Page, Project
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.tombstones import Kind, path_mark
+from ai_memory_mcp.wiki import Seen
 
 AUTHOR = "ai-memory"
 ORDINARY = 2_000  # pages; up to so many every look at the memory sees every edit (about 15 ms)
@@ -113,9 +114,14 @@ def _many_under_way(res: Resources, project: Project) -> bool:
 
 def index_file(db: Connection, res: Resources, project: Project, path: str, *, kept: bool = True) -> None:
     """Make the index say of one page what the file says now (nothing, when it is gone). One that is not `kept` in
-    history is looked at again by the next `notice_edits`, which commits it."""
+    history yet gets a time below 0: the next `notice_edits` takes it for changed, and commits it."""
     look = _look(res, project, path)
-    _index(db, project, look if kept or not look.stamp else look._replace(stamp=(0, 0)))
+    _index(db, project, look if kept or not look.stamp else look._replace(stamp=(-look.stamp[0], look.stamp[1])))
+
+
+def is_indexed(known: tuple[int, int], seen: Seen) -> bool:
+    """Tell whether a page is indexed as its file is, and only not kept in history yet (see `index_file`)."""
+    return known == (-seen.mtime_ns, seen.size)
 
 
 def _index_files(
@@ -185,8 +191,11 @@ def notice_edits(res: Resources, project: Project, *, now: datetime, always: boo
     if not touched or _many_under_way(res, project):
         return 0
     wiki.keep_edits([*seen.changed, *seen.added], when=now)
-    _index_files(res, project, touched)
+    indexed = {path: one for path, one in seen.changed.items() if is_indexed(known[path], one)}
+    _index_files(res, project, [path for path in touched if path not in indexed])
     with res.index.write() as db:
+        for path, one in indexed.items():
+            rows.set_page_stamp(db, project.id, path, *one)
         recorded = history.record(db, project.id, wiki.made)
     if not recorded:  # git itself changed the pages
         history.catch_up(res, project)

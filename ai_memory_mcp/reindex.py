@@ -48,10 +48,12 @@ def _catch_up_pages(fresh: Resources) -> None:
         projects = rows.projects(db)
     for project in projects:
         with fresh.index.read() as db:
-            seen = fresh.wiki(project).scan(rows.page_stamps(db, project.id))
-        edited = _uncommitted(fresh, project, [*seen.changed, *seen.added])
+            known = rows.page_stamps(db, project.id)
+        seen = fresh.wiki(project).scan(known)
+        changed = [path for path, one in seen.changed.items() if not pages.is_indexed(known[path], one)]
+        edited = _uncommitted(fresh, project, [*changed, *seen.added])
         with fresh.index.write() as db:
-            for path in (*seen.changed, *seen.added, *seen.vanished):
+            for path in (*changed, *seen.added, *seen.vanished):
                 pages.index_file(db, fresh, project, path, kept=path not in edited)
         history.catch_up(fresh, project)
 

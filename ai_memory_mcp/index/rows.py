@@ -447,6 +447,11 @@ def drop_page(db: sqlite3.Connection, project_id: str, path: str) -> None:
     facts.drop(db, project_id, path)
 
 
+def set_page_stamp(db: sqlite3.Connection, project_id: str, path: str, mtime: int, size: int) -> None:
+    """Note that a page is indexed as its file is at this time and size."""
+    db.execute("UPDATE pages SET mtime = ?, size = ? WHERE project = ? AND path = ?", (mtime, size, project_id, path))
+
+
 def page_stamps(db: sqlite3.Connection, project_id: str) -> dict[str, tuple[int, int]]:
     """Return path -> (mtime in ns, size) of the project's indexed pages."""
     rows = db.execute("SELECT path, mtime, size FROM pages WHERE project = ?", (project_id,))
