@@ -293,7 +293,7 @@ class LocalMemory(Compiling, Embedding):
             project, one = found(db)
         if dry_run:
             return erasing.dry(self.res, project, one, now=now)
-        told = erasing.forget(self.res, project, one, now=now, author=agent or "user")
+        told = erasing.forget(self.res, project, one, now=now, author=self._redactor().text(agent) or "user")
         self._changed(project)
         return told
 
@@ -518,7 +518,7 @@ class LocalMemory(Compiling, Embedding):
         """Write all that is kept here into a new file; agents go on meanwhile."""
         from ai_memory_mcp import backup
 
-        self._whole()
+        self._ready()  # what is to be erased is in no backup
         return backup.backup(self.res, target, now=utc_now(), progress=progress)
 
     # --- for servers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from playing import DEAD, Player, repository
 from remotes import local, remote, serving, token
 from searching import fsck, traces
 
+from ai_memory_mcp import erasing
 from ai_memory_mcp.errors import AccessError, InputError, NotFoundError, ProjectError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Event, HandoffDraft, Query, Scope
@@ -84,6 +87,33 @@ def test_a_page_is_erased_for_good(memory: LocalMemory, home: Path, here: Scope)
     assert stone.why == "erased"
     memory.reindex()
     assert traces(home) == []
+
+
+def test_who_asks_to_forget_brings_no_secret_in(memory: LocalMemory, home: Path, here: Scope) -> None:
+    memory.write(here, Draft(title="Old", body="text"))
+    secret = "ghp_" + "aB3dE5fG7hI9jK1lM3nO5pQ7rS9tU1vW3xY5"
+    memory.forget(here, "Old", agent=secret)
+    memory.close()
+
+    (last, *_) = memory.history(here)
+    assert last.message.startswith("Forget")
+    assert secret not in last.author
+
+
+def test_what_was_to_be_erased_is_in_no_backup(memory: LocalMemory, home: Path, here: Scope, tmp_path: Path) -> None:
+    page = memory.write(here, Draft(title=NAME, body=f"first {CANARY}"))
+    project = memory.projects()[0]
+    with memory.res.index.read() as db:
+        intent = erasing.plan_page(db, project, page.path, at=datetime.now(timezone.utc))
+    (home / ERASING).write_text(intent.model_dump_json())  # and then the power went
+
+    memory.backup(tmp_path / "b.zip")
+
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        unpacked = tmp_path / "unpacked"
+        archive.extractall(unpacked)
+    assert traces(unpacked) == []
+    assert not (home / ERASING).exists()
 
 
 def test_a_session_is_erased_with_what_was_made_of_it(memory: LocalMemory, home: Path, work: Path, here: Scope) -> None:
