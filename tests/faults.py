@@ -159,7 +159,7 @@ class Forge:
             env={**env, "LD_PRELOAD": str(library)} if library else env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what a buffer holds already, `select` does not see: a quick command would seem to hang
         )
 
     def start(
@@ -188,9 +188,8 @@ class Forge:
             "arm": [str(self.base / under), at, HOWS.index(how), str(self.folder / "log")] if self.library else [],
             **{name: str(self.folder / name) for name in ("given", "out", "err")},
         }
-        stdin: IO[str] = self.process.stdin  # type: ignore[assignment]
-        stdin.write(json.dumps(task) + "\n")
-        stdin.flush()
+        stdin: IO[bytes] = self.process.stdin  # type: ignore[assignment]
+        stdin.write(json.dumps(task).encode() + b"\n")
         return self._number()
 
     def end(self) -> Done:
@@ -211,7 +210,7 @@ class Forge:
             self.process.stdin.close()  # type: ignore[union-attr]
 
     def _number(self) -> int:
-        stdout: IO[str] = self.process.stdout  # type: ignore[assignment]
+        stdout: IO[bytes] = self.process.stdout  # type: ignore[assignment]
         if not select.select([stdout], [], [], 300)[0]:
             self.process.kill()
             raise AssertionError(f"it hangs: {(self.folder / 'err').read_text()}")
