@@ -143,10 +143,14 @@ def _edit(block: str, changes: Mapping[str, object]) -> str | None:
 
 
 def _replace(block: str, spot: _Spot, value: object) -> str:
-    if value is not None:
-        return block[: spot.colon + 1] + " " + dump(value) + block[spot.end :]
-    line_end = block.find("\n", spot.end)
-    return block[: spot.start] + (block[line_end + 1 :] if line_end >= 0 else "")
+    within = block[spot.colon : spot.end].split("\n")[1:-1]
+    comments = "".join(line + "\n" for line in within if line.startswith("#"))
+    line_end = block.find("\n", spot.end) + 1 or len(block)
+    if value is None:  # blank lines go with it: they could be read as the end of the text above them
+        rest = re.sub(r"\A(?:[ \t]*\r?\n)*(?:[ \t]+\Z)?", "", block[line_end:])
+        return block[: spot.start] + comments + rest
+    line = f"{block[: spot.colon + 1]} {dump(value)}{block[spot.end : line_end]}"
+    return line + ("" if not comments or line.endswith("\n") else "\n") + comments + block[line_end:]
 
 
 def _spots(block: str) -> list[_Spot] | None:

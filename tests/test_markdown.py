@@ -159,6 +159,9 @@ lines = st.sampled_from(
     st.sampled_from(["\n", "\r\n"]),
     st.sampled_from(["a", "b", "t", "l", "é", "n"]),
 )
+@example(["b:", "# c", "  - x"], "\n", "b")
+@example(["l: |", " 2]", "a: 1", "  "], "\n", "a")
+@example(["b:", "  - x", "# c", "  - x", "a: 1"], "\r\n", "b")
 @settings(max_examples=300, deadline=None)
 def test_an_edit_changes_only_its_own_key(block: list[str], end: str, key: str) -> None:
     text = end.join(["---", *block, "---", "body"])
