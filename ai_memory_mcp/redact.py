@@ -41,7 +41,7 @@ _ELEMENT = (
 _MYSQL = r"(?:mysql|mariadb)[\w-]*" + _WITHIN + r"-p(?!ort|rotocol|lugin)[\"']?(?![$<{*-])([^\s\"'\\;|]{4,})"
 _WORD = r"([^\s\"'\\;|]{4,})"
 
-# label, what must be in the text in lower case (`secretscan.HINTS`), pattern: its last group is the secret, and one
+# label, what must be in the text in lower case (`secretwords.HINTS`), pattern: its last group is the secret, and one
 # named `strict` says that it must look made by a machine. Compiled when first needed: all cost as much as the hook.
 PATTERNS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     *(("password", ("curl", flag), _CURL_USER) for flag in (" -u", "--user", "--proxy-user")),

@@ -40,7 +40,7 @@ _HARMLESS = frozenset(
     b" output_tokens total_tokens cache_read_input_tokens cache_creation_input_tokens KeyboardInterrupt"
     b" primary_key sort_key".split()
 )
-# every mark of `secretscan.MARKS` begins with one of these, and with its tail is at least so many characters long
+# every mark of `secretwords.MARKS` begins with one of these, and with its tail is at least so many characters long
 _MARKS = (
     (
         18,

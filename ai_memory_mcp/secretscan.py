@@ -1,4 +1,4 @@
-"""Finds secrets in text without importing anything: the hook process runs this on every event.
+"""Finds secrets in text, importing nothing but their tables: the hook process runs this on every event.
 
 `redact` replaces what `assigned`, `marked`, `bearers` and `userinfo` find, so the two can never disagree.
 Every rule gives the same verdict on a text and on its JSON-escaped form (`\\"`, `\\n`): that is what makes
@@ -6,353 +6,56 @@ Every rule gives the same verdict on a text and on its JSON-escaped form (`\\"`,
 them configured the caller must always take the slow path.
 """
 
+from ai_memory_mcp.secretwords import (
+    ALNUM,
+    AUTH,
+    B64,
+    BENIGN_HEADS,
+    BENIGN_TAILS,
+    CODE_STARTS,
+    COOKIE,
+    DIGITS,
+    DOTTED,
+    EXACT,
+    FILLING,
+    FOREIGN_STARTS,
+    GENERIC,
+    HEX,
+    HINTS,
+    KEY_HEADS,
+    KEYS,
+    LONG_SCHEMES,
+    LOWER,
+    MARKS,
+    NEUTRAL_TAILS,
+    NO_PASSWORDS,
+    NOT,
+    PASSWORD,
+    PASSWORDS,
+    PLACEHOLDER_STARTS,
+    PLACEHOLDERS,
+    PLAIN_MARKS,
+    RARE_WORDS,
+    SCHEMES,
+    SPOKEN_HEADS,
+    STRONG,
+    TAILS,
+    TOKEN,
+    UPPER,
+    WEAK,
+    WORDS,
+)
+
 TYPE_CHECKING = False  # known to type checkers by its name; importing typing would cost more than the scan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Span = tuple[int, int, str]  # start, end, label
 
-_LOWER = "abcdefghijklmnopqrstuvwxyz"
-_DIGITS = "0123456789"
-_HEX = _DIGITS + "abcdef"
-_UPPER = _LOWER.upper() + _DIGITS
-_ALNUM = _LOWER + _UPPER
-_TOKEN = _ALNUM + "_-"
-_DOTTED = _TOKEN + "."
-_B64 = _DOTTED + "+/=~%"
+_CODE_OR_PROSE = CODE_STARTS + FOREIGN_STARTS
 _NAME_MAX = 48  # characters looked at on either side of a secret word
 _VALUE_MAX = 8192  # how far a closing quote is looked for
-
-_WORD_TABLE = bytes(code if chr(code) in _B64 + ":,@\\[" else 32 for code in range(256))
-
-# label, literal, alphabet of the tail, least length of the tail, must a non-word character stand before it
-MARKS: tuple[tuple[str, str, str, int, bool], ...] = (
-    ("anthropic-key", "sk-ant-", _TOKEN, 16, False),
-    ("openai-key", "sk-proj-", _TOKEN, 16, False),
-    ("openai-key", "sk-svcacct-", _TOKEN, 16, False),
-    ("openai-key", "sk-admin-", _TOKEN, 16, False),
-    ("openrouter-key", "sk-or-", _TOKEN, 16, False),
-    ("elevenlabs-key", "sk_", _HEX, 40, True),
-    ("langsmith-key", "lsv2_", _TOKEN, 32, True),
-    ("langfuse-key", "sk-lf-", _TOKEN, 16, False),
-    ("openai-key", "sk-", _ALNUM, 20, True),
-    ("google-key", "AIza", _TOKEN, 30, False),
-    ("google-oauth", "ya29.", _DOTTED, 20, True),
-    ("google-oauth", "GOCSPX-", _TOKEN, 16, False),
-    ("google-refresh", "1//0", _TOKEN, 20, True),
-    ("aws-key-id", "AKIA", _UPPER, 16, True),
-    ("aws-key-id", "ASIA", _UPPER, 16, True),
-    ("aws-bedrock-key", "ABSK", _B64, 100, True),
-    ("aws-bedrock-key", "bedrock-api-key-", _B64, 40, False),
-    ("alibaba-key-id", "LTAI", _ALNUM, 20, True),
-    ("yandex-key", "AQVN", _TOKEN, 35, True),
-    ("ai-memory-token", "aimem_", _TOKEN, 40, True),
-    ("github-token", "ghp_", _ALNUM, 20, False),
-    ("github-token", "gho_", _ALNUM, 20, False),
-    ("github-token", "ghu_", _ALNUM, 20, False),
-    ("github-token", "ghs_", _DOTTED, 20, False),
-    ("github-token", "ghr_", _ALNUM, 20, False),
-    ("github-token", "github_pat_", _TOKEN, 20, False),
-    ("gitlab-token", "glpat-", _DOTTED, 16, False),
-    ("gitlab-token", "gldt-", _TOKEN, 16, True),
-    ("gitlab-token", "glrt-", _DOTTED, 16, True),
-    ("gitlab-token", "glptt-", _TOKEN, 16, True),
-    ("gitlab-token", "glcbt-", _TOKEN, 16, True),
-    ("gitlab-token", "glsoat-", _TOKEN, 16, True),
-    ("gitlab-token", "glft-", _TOKEN, 16, True),
-    ("gitlab-token", "glimt-", _TOKEN, 20, True),
-    ("gitlab-token", "gloas-", _HEX, 60, True),
-    ("gitlab-token", "glagent-", _TOKEN, 40, True),
-    ("gitlab-token", "glffct-", _TOKEN, 16, True),
-    ("gitlab-token", "GR1348941", _TOKEN, 20, True),
-    ("slack-token", "xox", _DOTTED, 16, True),
-    ("slack-token", "xapp-", _TOKEN, 16, False),
-    ("slack-webhook", "hooks.slack.com/", _TOKEN + "/", 24, False),
-    ("discord-webhook", "/api/webhooks/", _TOKEN + "/", 24, False),
-    ("teams-webhook", "/webhookb2/", _TOKEN + "/@", 24, False),
-    ("stripe-key", "sk_live_", _ALNUM, 10, False),
-    ("stripe-key", "rk_live_", _ALNUM, 10, False),
-    ("stripe-key", "sk_test_", _ALNUM, 10, False),
-    ("stripe-key", "rk_test_", _ALNUM, 10, False),
-    ("webhook-secret", "whsec_", _B64, 16, False),
-    ("npm-token", "npm_", _ALNUM, 30, True),
-    ("pypi-token", "pypi-AgE", _TOKEN, 32, False),
-    ("nuget-key", "oy2", _LOWER + _DIGITS, 43, True),
-    ("clojars-token", "CLOJARS_", _HEX, 60, True),
-    ("huggingface-token", "hf_", _ALNUM, 30, True),
-    ("huggingface-token", "api_org_", _ALNUM, 30, True),
-    ("telegram-token", ":AA", _TOKEN, 33, False),
-    ("sendgrid-key", "SG.", _DOTTED, 40, True),
-    ("twilio-key", "SK", _HEX, 32, True),
-    ("mailgun-key", "key-", _HEX, 32, True),
-    ("digitalocean-token", "dop_v1_", _HEX, 32, False),
-    ("digitalocean-token", "doo_v1_", _HEX, 32, False),
-    ("digitalocean-token", "dor_v1_", _HEX, 32, False),
-    ("shopify-token", "shpat_", _ALNUM, 24, False),
-    ("shopify-token", "shpca_", _ALNUM, 24, False),
-    ("shopify-token", "shppa_", _ALNUM, 24, False),
-    ("shopify-token", "shpss_", _ALNUM, 24, False),
-    ("linear-key", "lin_api_", _ALNUM, 24, False),
-    ("linear-key", "lin_oauth_", _ALNUM, 24, False),
-    ("notion-token", "secret_", _ALNUM, 40, True),
-    ("notion-token", "ntn_", _ALNUM, 40, True),
-    ("databricks-token", "dapi", _HEX + "-", 32, True),
-    ("vault-token", "hvs.", _TOKEN, 20, True),
-    ("vault-token", "hvb.", _TOKEN, 20, True),
-    ("doppler-token", "dp.pt.", _ALNUM, 30, False),
-    ("doppler-token", "dp.st.", _DOTTED, 30, False),
-    ("dynatrace-token", "dt0c01.", _DOTTED, 80, False),
-    ("dropbox-token", "sl.", _TOKEN + "=", 120, True),
-    ("groq-key", "gsk_", _ALNUM, 30, True),
-    ("xai-key", "xai-", _ALNUM, 30, True),
-    ("perplexity-key", "pplx-", _ALNUM, 30, True),
-    ("replicate-token", "r8_", _ALNUM, 30, True),
-    ("fireworks-key", "fw_", _ALNUM, 22, True),
-    ("tavily-key", "tvly-", _TOKEN, 20, True),
-    ("nvidia-key", "nvapi-", _TOKEN, 40, True),
-    ("fly-token", "FlyV1 ", _B64 + ",", 20, False),
-    ("fly-token", "fm2_", _B64, 40, True),
-    ("fly-token", "fo1_", _TOKEN, 40, True),
-    ("frameio-token", "fio-u-", _TOKEN, 60, True),
-    ("flutterwave-key", "FLWSECK", _HEX + "TES_-X", 32, True),
-    ("harness-token", "sat.", _DOTTED, 60, True),
-    ("heroku-key", "HRKU-", _TOKEN, 50, True),
-    ("infracost-key", "ico-", _ALNUM, 32, True),
-    ("intra42-secret", "s-s4t2", _HEX + "u-", 60, True),
-    ("atlassian-token", "ATATT3x", _TOKEN + "=", 40, False),
-    ("atlassian-token", "ATCTT3x", _TOKEN + "=", 40, False),
-    ("bitbucket-password", "ATBB", _ALNUM, 28, True),
-    ("age-key", "AGE-SECRET-KEY-1", _UPPER, 30, False),
-    ("meta-token", "EAA", _ALNUM, 60, True),
-    ("square-token", "EAAA", _TOKEN, 56, True),
-    ("square-token", "sq0csp-", _TOKEN, 30, False),
-    ("square-token", "sq0atp-", _TOKEN, 22, False),
-    ("airtable-token", "pat", _DOTTED, 68, True),  # Harness begins its personal tokens so too
-    ("supabase-token", "sbp_", _HEX, 32, True),
-    ("supabase-key", "sb_secret_", _TOKEN, 20, True),
-    ("neon-key", "napi_", _ALNUM, 40, True),
-    ("netlify-token", "nfp_", _ALNUM, 36, True),
-    ("pinecone-key", "pcsk_", _ALNUM + "_", 60, True),
-    ("planetscale-token", "pscale_", _DOTTED, 30, False),
-    ("grafana-token", "glsa_", _TOKEN, 30, True),
-    ("grafana-token", "glc_eyJ", _B64, 30, True),
-    ("newrelic-key", "NRAK-", _ALNUM, 20, True),
-    ("newrelic-key", "NRII-", _TOKEN, 30, True),
-    ("octopus-key", "API-", _UPPER, 26, True),
-    ("openshift-token", "sha256~", _TOKEN, 43, True),
-    ("posthog-key", "phx_", _ALNUM, 40, True),
-    ("prefect-key", "pnu_", _ALNUM, 36, True),
-    ("readme-key", "rdme_", _ALNUM, 60, True),
-    ("render-key", "rnd_", _ALNUM, 28, True),
-    ("scalingo-token", "tk-us-", _TOKEN, 40, True),
-    ("settlemint-token", "sm_aat_", _ALNUM, 16, True),
-    ("settlemint-token", "sm_pat_", _ALNUM, 16, True),
-    ("settlemint-token", "sm_sat_", _ALNUM, 16, True),
-    ("shippo-token", "shippo_live_", _HEX, 40, True),
-    ("shippo-token", "shippo_test_", _HEX, 40, True),
-    ("sonar-token", "squ_", _HEX, 40, True),
-    ("sonar-token", "sqp_", _HEX, 40, True),
-    ("sonar-token", "sqa_", _HEX, 40, True),
-    ("sourcegraph-token", "sgp_", _ALNUM + "_", 40, True),
-    ("tailscale-key", "tskey-", _TOKEN, 30, True),
-    ("voyage-key", "pa-", _TOKEN, 43, True),
-    ("adobe-secret", "p8e-", _LOWER + _DIGITS, 32, True),
-    ("buildkite-token", "bkua_", _HEX, 40, True),
-    ("circleci-token", "CCIPAT_", _ALNUM + "_", 60, True),
-    ("clickhouse-key", "4b1d", _ALNUM, 38, True),
-    ("cloudflare-key", "v1.0-", _HEX + "-", 170, True),
-    ("duffel-token", "duffel_live_", _TOKEN + "=", 40, False),
-    ("duffel-token", "duffel_test_", _TOKEN + "=", 40, False),
-    ("jina-key", "jina_", _ALNUM, 50, True),
-    ("onepassword-key", "A3-", _UPPER + "-", 32, True),
-    ("postman-key", "PMAK-", _TOKEN, 40, True),
-    ("pulumi-token", "pul-", _HEX, 32, True),
-    ("rubygems-key", "rubygems_", _HEX, 32, True),
-    ("dockerhub-token", "dckr_pat_", _TOKEN, 20, False),
-    ("dockerhub-token", "dckr_oat_", _TOKEN, 20, False),
-    ("terraform-token", ".atlasv1.", _B64, 40, False),
-    ("sentry-token", "sntrys_", _B64, 30, True),
-    ("sentry-token", "sntryu_", _HEX, 32, True),
-    ("figma-token", "figd_", _TOKEN, 30, True),
-    ("brevo-key", "xkeysib-", _TOKEN, 40, True),
-    ("resend-key", "re_", _TOKEN, 30, True),
-    ("artifactory-key", "AKCp", _ALNUM, 60, True),
-    ("artifactory-key", "cmVmd", _ALNUM, 59, True),
-    ("easypost-key", "EZAK", _ALNUM, 40, True),
-    ("easypost-key", "EZTK", _ALNUM, 40, True),
-    ("typeform-token", "tfp_", _TOKEN, 40, True),
-    ("contentful-token", "CFPAT-", _TOKEN, 30, True),
-    ("launchdarkly-key", "sdk-", _HEX + "-", 36, True),
-    ("onepassword-token", "ops_eyJ", _TOKEN, 60, True),
-    ("azure-ad-secret", "Q~", _DOTTED + "~", 31, False),
-)
-
-# label, literal that stands behind the secret, alphabet and length of what stands before it
-TAILS: tuple[tuple[str, str, str, int], ...] = (
-    ("maxmind-key", "_mmk", _ALNUM + "_", 36),
-    ("mailchimp-key", "-us", _HEX, 32),
-)
-
-# marks that nothing else begins with: what follows need not look random, it only must not be words or filling
-_PLAIN_MARKS = frozenset(("AIza", "AKIA", "ASIA", "npm_", "hf_", "xox", "gldt-", "glrt-", "gsk_", "r8_"))
-_FILLING = "xX*.•_-0"
-_EXACT = {"API-": 26, "oy2": 43, "4b1d": 38, "pa-": 43}  # marks of few letters, whose tails have a known length
-
-# kinds of names, weakest first: what a value must look like to be taken for a secret depends on them
-_NOT, _GENERIC, _WEAK, _STRONG, _PASSWORD, _AUTH, _COOKIE = range(7)
-_WORDS = ("pass", "pwd", "secret", "token", "key", "cred", "auth", "cookie", "sess", "signature")
-_RARE_WORDS = ("mnemonic", "phrase", "sig=", ".sid", "_pat", "jwt", "psk", "_pw", "dockerconfigjson")
-_PASSWORDS = ("password", "passwd", "passphrase", "passwort", "passcode", "pwd", "mnemonic")
-# what a text must hold, in lower case, for a pattern of `redact.PATTERNS` to be tried
-HINTS: tuple[tuple[str, ...], ...] = (
-    ("curl", " -u"),
-    ("curl", "--user"),
-    ("curl", "--proxy-user"),
-    ("curl", " -b"),
-    ("curl", "--cookie"),
-    ("password>", "</"),
-    ("secret>", "</"),
-    ("token>", "</"),
-    ("key>", "</"),
-    ("mysql", " -p"),
-    ("mariadb", " -p"),
-    ("sshpass", " -p"),
-    (" login ", " -p"),
-    ("redis-cli", " -a"),
-    ("smbclient", " -u"),
-    ("htpasswd", " -"),
-    ("echo ", "--password-stdin"),
-    ("secret set ", "--body"),
-    ("requirepass ",),
-    ("machine ", "login", "password"),
-    ("identified ", "by "),
-    ("password '",),
-    ("securestring ",),
-    (":5432:",),
-    ("kty", ":"),
-)
-_KEY_HEADS = frozenset(
-    "api secret access private account auth encryption encrypt signing master service shared client app "
-    "application consumer hmac storage subscription admin developer license anon role".split()
-)
-_SPOKEN_HEADS = frozenset("api secret access private account encryption auth seed recovery".split())
-_KEYS = (
-    "apikey",
-    "secretkey",
-    "accesskey",
-    "privatekey",
-    "accountkey",
-    "authkey",
-    "encryptionkey",
-    "masterkey",
-)
-_BENIGN_HEADS = frozenset(
-    "max min num n total count next prev previous current page sort primary foreign public pub cache "
-    "partition idempotency continuation pad eos bos unk sep mask cls stop special start end first second "
-    "last one two single multi peek lookahead input output prompt completion per map dict hash object "
-    "group order unique composite row column col range lookup translation i18n react route registry s3 "
-    "cursor bypass forgot reset change no ignore invalid missing expired bad wrong unexpected non "
-    "publishable".split()
-)
-_NO_PASSWORDS = frozenset("forgot forgotten show hide invalid missing wrong bad weak toggle".split())
-_BENIGN_TAILS = frozenset(
-    "count counts type types name names field fields length len limit limits budget url uri path file "
-    "files id ids index idx ref refs policy rule rules hint label error errors message min max size "
-    "expiry expires expiration ttl age at in usage stdin required enabled visible manager provider store "
-    "service class cls format regex pattern strength reset input form view page link header headers "
-    "placeholder column col fn func callback handler info metadata scanner scan version endpoint location "
-    "prefix suffix is has kind mode status state level".split()
-)
-_NEUTRAL_TAILS = frozenset(
-    "prod production dev development staging stage test testing live sandbox main default old new current "
-    "next prev previous value raw b64 base64 plain plaintext text string confirm confirmation again "
-    "repeat base primary secondary admin user root db app api local ci backup".split()
-)
-_SCHEMES = frozenset(
-    "bearer basic token digest negotiate apikey api-key key bot oauth hawk aws4-hmac-sha256 splunk "
-    "sso-key ntlm genie-key sharedkey".split()
-)
-_LONG_SCHEMES = frozenset(["digest", "oauth", "hawk", "aws4-hmac-sha256"])
-_PLACEHOLDERS = frozenset(
-    "string str bytes int integer float number bool boolean any text object true false null none nil "
-    "undefined unknown void never required optional password passwd pass pwd passphrase secret token key "
-    "apikey api_key api-key credential credentials hidden masked redacted removed changeme change_me "
-    "change-me placeholder example sample dummy fake todo tbd empty missing invalid valid expired include "
-    "omit same-origin bearer basic value self prompt inherit default auto yes no on off ok n/a not and or "
-    "is was to for from with the a an of in if else flag option argument arg parameter param field file "
-    "stdin env input output secretstr varchar char uuid hash date array list map dict mutable immutable "
-    "instead must should may can will has have here this that it user admin_password db_password "
-    "my_password my_token my_secret my-token my-secret your_password mytoken mysecret mypassword &str "
-    "&[u8] i32 u32 i64 u64 usize f64 std::string json yaml bcrypt argon2 scrypt sha256 plaintext "
-    "passwort kennwort contraseña contrasena senha parola wachtwoord пароль 密码 密碼 パスワード 비밀번호".split()
-)
-_PLACEHOLDER_STARTS = (
-    *("your", "insert", "enter", "replace", "example", "placeholder", "changeme", "dummy", "fake", "sample"),
-    *(
-        "put-",
-        "put_",
-        "some-",
-        "some_",
-        "paste",
-        "type ",
-        "choose",
-        "please",
-        "must ",
-        "should ",
-        "the ",
-        "redacted",
-    ),
-)
-_FOREIGN_STARTS = ("passwort ", "kennwort ", "mot de passe", "contraseña ", "senha ", "wachtwoord ")
-_CODE_STARTS = (
-    *(
-        "process.env",
-        "import.meta",
-        "os.environ",
-        "os.getenv",
-        "env.",
-        "env:",
-        "secrets.",
-        "vars.",
-        "var.",
-        "config.",
-    ),
-    *(
-        "settings.",
-        "self.",
-        "this.",
-        "args.",
-        "opts.",
-        "options.",
-        "arn:",
-        "op://",
-        "vault:",
-        "ref+",
-        "file:",
-        "http:",
-    ),
-    *(
-        "https://",
-        "keyring:",
-        "!vault",
-        "!secret",
-        "!ref",
-        "!sub",
-        "!getatt",
-        "!importvalue",
-        "pk_live_",
-        "pk_test_",
-        "id=",
-        "type=",
-        "deno.env",
-        "bun.env",
-        "%(",
-        "{",
-        "<",
-        "[",
-        "%s",
-    ),
-)
+_WORD_TABLE = bytes(code if chr(code) in B64 + ":,@\\[" else 32 for code in range(256))
 
 
 def may_hold_secret(text: str) -> bool:
@@ -409,8 +112,8 @@ def marked(text: str) -> "Iterator[Span]":
                 if end - tail >= least and _made(text[tail:end], literal, edge):
                     start = at
                     if literal == ":AA" or literal == "Q~" or literal[0] == ".":
-                        start = run_start(text, at, _DIGITS if literal[0] == ":" else _DOTTED)
-                    if (literal[0] != ":" or 7 <= at - start <= 12) and (literal != "Q~" or text[at - 1] in _DIGITS):
+                        start = run_start(text, at, DIGITS if literal[0] == ":" else DOTTED)
+                    if (literal[0] != ":" or 7 <= at - start <= 12) and (literal != "Q~" or text[at - 1] in DIGITS):
                         yield start, end, label
             at = text.find(literal, end)
 
@@ -421,7 +124,7 @@ def tailed(text: str) -> "Iterator[Span]":
         at = text.find(literal)
         while at >= 0:
             start = at - length
-            end = run_end(text, at + len(literal), _DIGITS)
+            end = run_end(text, at + len(literal), DIGITS)
             if start >= 0 and not text[start:at].strip(alphabet) and _at_edge(text, start):
                 yield start, end, label
             at = text.find(literal, end)
@@ -429,17 +132,17 @@ def tailed(text: str) -> "Iterator[Span]":
 
 def _made(tail: str, literal: str, edge: bool) -> bool:
     """Whether a machine made what follows a mark. Made-up keys (`ghp_aaaa…`) are as good as real ones here."""
-    if not tail.strip(_HEX) and literal in ("4b1d", "ico-"):  # a sum, or an icon with one in its name
+    if not tail.strip(HEX) and literal in ("4b1d", "ico-"):  # a sum, or an icon with one in its name
         return False
-    if len(tail) != _EXACT.get(literal, len(tail)):
+    if len(tail) != EXACT.get(literal, len(tail)):
         return False
     if literal == "hf_" and tail.isalpha() and len(set(tail)) > 5:
         return _mixed(tail)
     if _random(tail) and not (edge and _wordy(tail)):
         return True
-    sure = literal in _PLAIN_MARKS or (not edge and literal[-1] in "-_")
+    sure = literal in PLAIN_MARKS or (not edge and literal[-1] in "-_")
     longest = max(tail.replace("-", "_").replace(".", "_").split("_"), key=len)
-    return sure and len(longest) >= 16 and longest.strip(_FILLING) != ""
+    return sure and len(longest) >= 16 and longest.strip(FILLING) != ""
 
 
 def bearers(text: str, low: str) -> "Iterator[Span]":
@@ -449,7 +152,7 @@ def bearers(text: str, low: str) -> "Iterator[Span]":
         start = at + 7
         while text[start : start + 1] == " ":
             start += 1
-        end = run_end(text, start, _B64)
+        end = run_end(text, start, B64)
         if end - start >= 16 and _random(text[start:end]):
             yield start, end, "bearer"
         at = low.find("bearer ", end)
@@ -489,12 +192,12 @@ def _userinfo_span(part: str) -> "tuple[int, int] | None":
 
 
 def _plain_token(value: str) -> bool:
-    return not value.strip(_DOTTED)
+    return not value.strip(DOTTED)
 
 
 def assigned(text: str, low: str) -> "Iterator[Span]":
     """Values given to a secret's name: `KEY=…`, `"key": "…"`, `--key …`, `Header: …`, name/value pairs."""
-    for word in _WORDS + tuple(w for w in _RARE_WORDS if w in low):
+    for word in WORDS + tuple(w for w in RARE_WORDS if w in low):
         at = low.find(word)
         while at >= 0:
             end = at + len(word) - (word[-1] == "=")
@@ -545,16 +248,16 @@ def _spoken_value(text: str, at: int, stop: int) -> "Span | None":
     while end > begin and text[end - 1] in ".:!?":
         end -= 1
     value = text[begin:end]
-    if len(value) < 8 or not any(char in _DIGITS for char in value) or _placeholder(value):
+    if len(value) < 8 or not any(char in DIGITS for char in value) or _placeholder(value):
         return None
     name = text[_name_start(text, at) : stop]
     kind = name_kind(name)
-    if kind == _PASSWORD:
+    if kind == PASSWORD:
         capital = value != value.lower() and value != value.upper()
         strange = any(char in "!@#$%^&*+~?=" for char in value)
         found = (capital or strange) and "/" not in value and "://" not in value and not _wordy(value)
     else:
-        found = kind in (_WEAK, _STRONG) and (_high_entropy(value) or (name == "_authToken" and _uuid(value)))
+        found = kind in (WEAK, STRONG) and (_high_entropy(value) or (name == "_authToken" and _uuid(value)))
     return (begin, end, _label(name)) if found else None
 
 
@@ -569,12 +272,12 @@ def _called_value(text: str, at: int, here: int) -> "Span | None":
             return None
         here += 1 + _run(text[here + 1 : here + 16], " ")
         begin, end = _quoted(text, here + 5 * text.startswith("Some(", here))
-        return (begin, end, "password") if end > begin and _secret_text(_PASSWORD, text[begin:end], "=") else None
+        return (begin, end, "password") if end > begin and _secret_text(PASSWORD, text[begin:end], "=") else None
     kind = name_kind(name)
-    if end <= begin or kind not in (_WEAK, _STRONG, _PASSWORD):
+    if end <= begin or kind not in (WEAK, STRONG, PASSWORD):
         return None
     value = text[begin:end]
-    given = words[0] in ("set", "with", "add", "use") or (kind == _PASSWORD and len(words) == 1)
+    given = words[0] in ("set", "with", "add", "use") or (kind == PASSWORD and len(words) == 1)
     found = _secret_text(kind, value, "=") if given else _high_entropy(value)
     return (begin, end, _label(name)) if found else None
 
@@ -590,12 +293,12 @@ def _quoted(text: str, here: int) -> "tuple[int, int]":
 
 
 def _name_end(text: str, at: int) -> int:
-    return at + _run(text[at : at + _NAME_MAX], _TOKEN)
+    return at + _run(text[at : at + _NAME_MAX], TOKEN)
 
 
 def _name_start(text: str, at: int) -> int:
     chunk = text[max(0, at - _NAME_MAX) : at]
-    start = at - len(chunk) + len(chunk.rstrip(_TOKEN))
+    start = at - len(chunk) + len(chunk.rstrip(TOKEN))
     if start == at or not start or text[start - 1] != "\\":
         return start
     # `\npassword` in escaped text: the n belongs to the escape
@@ -682,10 +385,10 @@ def _assigned_value(text: str, at: int, stop: int, where: "tuple[int, str, bool]
     start = _name_start(text, at)
     name = text[start:stop]
     kind = name_kind(name)
-    if kind == _NOT and sep in (":", "="):  # `API key: …`
-        head = text[run_start(text, start - 1, _LOWER + _UPPER) : start - 1] if text[start - 1 : start] == " " else ""
-        kind = name_kind(f"{head}_{name}") if head.lower() in _SPOKEN_HEADS else _NOT
-    if kind == _NOT or text.endswith("[REDACTED:", 0, start):  # the label of what was redacted before
+    if kind == NOT and sep in (":", "="):  # `API key: …`
+        head = text[run_start(text, start - 1, LOWER + UPPER) : start - 1] if text[start - 1 : start] == " " else ""
+        kind = name_kind(f"{head}_{name}") if head.lower() in SPOKEN_HEADS else NOT
+    if kind == NOT or text.endswith("[REDACTED:", 0, start):  # the label of what was redacted before
         return None
     if sep == ":" and spaced:
         begin = _past_type(text, begin)
@@ -722,7 +425,7 @@ def _past_type(text: str, begin: int) -> int:
         blank = _skip_blank(text, here + line)
         return blank if blank > here + line else begin
     kind, equals, _ = text[begin : begin + 48].partition(" = ")
-    return begin + len(kind) + 3 if equals and not kind.strip(_ALNUM + "_&.:<>[]| ?*'") else begin
+    return begin + len(kind) + 3 if equals and not kind.strip(ALNUM + "_&.:<>[]| ?*'") else begin
 
 
 def _quoted_value(text: str, kind: int, name: str, sep: str, stop: int, opening: int, slashes: int) -> "Span | None":
@@ -731,13 +434,13 @@ def _quoted_value(text: str, kind: int, name: str, sep: str, stop: int, opening:
     if end <= begin:
         return None
     first = text[begin : _stop(text, begin, "\"'`\\\r\n", 512)]
-    if kind >= _AUTH:
+    if kind >= AUTH:
         return _header_span(kind, first, begin, end)
     named = stop < opening and text[stop] in "\"'`\\"
     if not named and first.startswith((")", ",", ";", "]", "}", " +", " %", " .")):
         return None  # `print("password: " + x)`: that quote closed a string, it opened none
     cut_short = named and len(first) < 4 and begin + len(first) < end  # a quote or backslash early in the value
-    if not (cut_short and kind >= _STRONG) and not _secret_text(kind, first, sep):
+    if not (cut_short and kind >= STRONG) and not _secret_text(kind, first, sep):
         return None
     return begin, end, _label(name)
 
@@ -763,10 +466,10 @@ def _closing(text: str, begin: int, quote: str, slashes: int) -> int:
 
 
 def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: int, begin: int) -> "Span | None":
-    if kind >= _AUTH:
+    if kind >= AUTH:
         end = _stop(text, begin, "\"'`\\\r\n", _VALUE_MAX)
         span = _header_span(kind, text[begin:end], begin, end)
-        if span and text[begin:end].split(" ", 1)[0].lower() in _LONG_SCHEMES:
+        if span and text[begin:end].split(" ", 1)[0].lower() in LONG_SCHEMES:
             return begin, _stop(text, begin, "\\\r\n", _VALUE_MAX), span[2]
         return span
     before = text[start - 1 : start]
@@ -775,7 +478,7 @@ def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: 
     end = _stop(text, begin, " \t\"'`\\\r\n,;&<>(){}[]|", 512)
     value = text[begin:end]
     following = text[end : end + 1]
-    sure = env or query or sep == " " or (sep == "v" and kind == _PASSWORD)
+    sure = env or query or sep == " " or (sep == "v" and kind == PASSWORD)
     if sep == ">":
         return (begin, end, _label(name)) if following == "<" and _high_entropy(value) else None
     if following == "(" and not env:  # `token = Some("…")`
@@ -785,7 +488,7 @@ def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: 
         return None
     if not value or (following in ("(", "[", "<", "{") and not (env and value[-1] != "$")):
         return None
-    if name.endswith("hrase") and kind == _PASSWORD:  # a seed of twelve words and more
+    if name.endswith("hrase") and kind == PASSWORD:  # a seed of twelve words and more
         line = _stop(text, begin, "\"'`\\\r\n.,;", 512)
         if text[begin:line].count(" ") >= 10:
             return begin, line, _label(name)
@@ -797,7 +500,7 @@ def _bare_value(text: str, kind: int, name: str, sep: str, spaced: bool, start: 
         return None
     found = _secret_text(kind, value, sep if sure else "bare")
     found = found or (query and _git_like(value) and name.lower().endswith("signature"))
-    if found or (kind == _PASSWORD and _yaml_word(text, value, sep, spaced, start, end)):
+    if found or (kind == PASSWORD and _yaml_word(text, value, sep, spaced, start, end)):
         return begin, _bare_end(text, end, env), _label(name)
     return None
 
@@ -820,19 +523,19 @@ def _yaml_word(text: str, value: str, sep: str, spaced: bool, start: int, end: i
 
 
 def _header_span(kind: int, value: str, begin: int, end: int) -> "Span | None":
-    if kind == _COOKIE:
+    if kind == COOKIE:
         name, equals, rest = value.partition("=")
         if not equals or " " in name.strip() or len(rest) < 4 or _placeholder(rest.split(";")[0]):
             return None
         return begin, end, "cookie"
     scheme, _, rest = value.lstrip().partition(" ")
-    if scheme.lower() in _SCHEMES:
+    if scheme.lower() in SCHEMES:
         skip = len(value) - len(rest.lstrip())
         rest = rest.strip()
         if len(rest) < 4 or _placeholder(rest) or (rest.isalpha() and rest == rest.lower() and len(rest) < 16):
             return None
         return begin + skip, end, "authorization"
-    return (begin, end, "authorization") if _secret_text(_WEAK, value.strip(), ":") else None
+    return (begin, end, "authorization") if _secret_text(WEAK, value.strip(), ":") else None
 
 
 def name_kind(name: str) -> int:
@@ -840,43 +543,43 @@ def name_kind(name: str) -> int:
     words = _split(name)
     for index in range(len(words) - 1, -1, -1):
         kind = _core(words, index)
-        if kind == _NOT:
+        if kind == NOT:
             continue
         tails = words[index + 1 :]
-        if any(tail in _BENIGN_TAILS for tail in tails):
-            return _NOT
-        if index and words[index - 1] in (_BENIGN_HEADS if kind <= _STRONG else _NO_PASSWORDS):
-            return _NOT
-        known = all(tail in _NEUTRAL_TAILS or tail.isdigit() for tail in tails)
-        return kind if known else _GENERIC
-    return _NOT
+        if any(tail in BENIGN_TAILS for tail in tails):
+            return NOT
+        if index and words[index - 1] in (BENIGN_HEADS if kind <= STRONG else NO_PASSWORDS):
+            return NOT
+        known = all(tail in NEUTRAL_TAILS or tail.isdigit() for tail in tails)
+        return kind if known else GENERIC
+    return NOT
 
 
 def _core(words: "list[str]", index: int) -> int:
     word = words[index]
     head = words[index - 1] if index else ""
-    if word.endswith(_PASSWORDS):
-        return _PASSWORD
+    if word.endswith(PASSWORDS):
+        return PASSWORD
     if word in ("pass", "pswd"):
-        return _WEAK if not head else _NOT if head in _BENIGN_HEADS else _PASSWORD
+        return WEAK if not head else NOT if head in BENIGN_HEADS else PASSWORD
     if word == "phrase":
-        return _PASSWORD if head in ("seed", "recovery", "pass", "secret") else _NOT
+        return PASSWORD if head in ("seed", "recovery", "pass", "secret") else NOT
     if word.endswith("secret"):
-        return _STRONG
+        return STRONG
     if word.endswith("token") and word != "jsonwebtoken":
-        return _STRONG if head or word != "token" else _WEAK
+        return STRONG if head or word != "token" else WEAK
     if word == "psk" or (word == "pw" and head):
-        return _PASSWORD
+        return PASSWORD
     if word == "dockerconfigjson":
-        return _STRONG
+        return STRONG
     if word == "key":
-        return _STRONG if head in _KEY_HEADS else _GENERIC if head else _NOT
-    if word.endswith(_KEYS):
-        return _STRONG
+        return STRONG if head in KEY_HEADS else GENERIC if head else NOT
+    if word.endswith(KEYS):
+        return STRONG
     if word == "authorization":
-        return _AUTH
+        return AUTH
     if word == "cookie":
-        return _COOKIE if head in ("", "set", "http", "request", "document") else _GENERIC
+        return COOKIE if head in ("", "set", "http", "request", "document") else GENERIC
     if word in (
         "cred",
         "creds",
@@ -888,8 +591,8 @@ def _core(words: "list[str]", index: int) -> int:
         "jsessionid",
         "signature",
     ):
-        return _GENERIC
-    return _GENERIC if word in ("sig", "sid", "pat", "jwt", "sessionid") else _NOT
+        return GENERIC
+    return GENERIC if word in ("sig", "sid", "pat", "jwt", "sessionid") else NOT
 
 
 def _split(name: str) -> "list[str]":
@@ -918,16 +621,16 @@ def _secret_text(kind: int, value: str, sep: str) -> bool:
     value = value.strip()
     if len(value) < 4 or _placeholder(value):
         return False
-    digit = any(char in _DIGITS for char in value) or _mixed(value)
+    digit = any(char in DIGITS for char in value) or _mixed(value)
     sure = sep not in ("bare", ",")
-    if sep == "," or kind == _GENERIC:
-        return _high_entropy(value) and (sep != "," or kind > _GENERIC)
-    if kind == _PASSWORD:
+    if sep == "," or kind == GENERIC:
+        return _high_entropy(value) and (sep != "," or kind > GENERIC)
+    if kind == PASSWORD:
         return sure or digit or any(char in "@!#$%^&*+~?=" for char in value)
-    number = not value.strip(_DIGITS + ".,-+_eE%")
+    number = not value.strip(DIGITS + ".,-+_eE%")
     if number and len(value) < 14:
         return False
-    if kind == _WEAK:
+    if kind == WEAK:
         return " " not in value and len(value) >= 8 and (digit or len(value) >= 24)
     if not sure:
         return digit and len(value) >= 6
@@ -964,71 +667,71 @@ def _mixed(value: str) -> bool:
 
 
 def _git_like(value: str) -> bool:
-    return len(value) in (40, 64) and not value.strip(_HEX)
+    return len(value) in (40, 64) and not value.strip(HEX)
 
 
 def fits(value: str, strict: bool = False) -> bool:
     """Whether a value found by its place can be a secret: no placeholder; when `strict`, it looks made by a machine."""
-    return _secret_text(_STRONG, value, "bare") if strict else len(value) > 2 and not _placeholder(value)
+    return _secret_text(STRONG, value, "bare") if strict else len(value) > 2 and not _placeholder(value)
 
 
 def _uuid(value: str) -> bool:
-    return len(value) == 36 and value.count("-") == 4 and not value.lower().strip(_HEX + "-")
+    return len(value) == 36 and value.count("-") == 4 and not value.lower().strip(HEX + "-")
 
 
 def _random(value: str) -> bool:
     """Mixed enough to be made by a machine: not `xxxxxxxx`, not words."""
     if len(set(value)) < 6:
         return False
-    if value.strip(_LOWER + "_-."):
-        return any(char in _DIGITS for char in value) or (value != value.lower() and value != value.upper())
+    if value.strip(LOWER + "_-."):
+        return any(char in DIGITS for char in value) or (value != value.lower() and value != value.upper())
     return False
 
 
 def _placeholder(value: str) -> bool:
     low = value.strip(" \t").rstrip(",;.?!>").lower()
-    if low in _PLACEHOLDERS or not low.strip("x*•.-_#?0 …") or 3 * low.count("x") > 2 * len(low):
+    if low in PLACEHOLDERS or not low.strip("x*•.-_#?0 …") or 3 * low.count("x") > 2 * len(low):
         return True
-    if low.startswith(_CODE_STARTS) or _masked(low) or low.startswith(_FOREIGN_STARTS):
+    if _masked(low) or low.startswith(_CODE_OR_PROSE):
         return True
     if low[0] == "$":
-        return low[1:2] in ("{", "(") or not low.strip("$" + _LOWER + "_.:->")
+        return low[1:2] in ("{", "(") or not low.strip("$" + LOWER + "_.:->")
     if low[0] == "%" and low[-1] == "%":
         return True
     if low[0] in "/~." and "/" in low:
         return not any(len(part) >= 16 and _random(part) for part in low.split("/"))
-    if any(char in _DIGITS for char in low):
+    if any(char in DIGITS for char in low):
         return False
-    return low.startswith(_PLACEHOLDER_STARTS) or "your" in low.replace("-", "_").split("_")
+    return low.startswith(PLACEHOLDER_STARTS) or "your" in low.replace("-", "_").split("_")
 
 
 def _masked(low: str) -> bool:
     """`sk-...`, `ghp_xxxxxxxx`: a prefix without digits, then nothing but filling."""
     head, _, rest = low.replace("_", "-").rpartition("-")
-    return not rest.strip("x*•.…") and not any(char in _DIGITS for char in head) and len(head) < 12
+    return not rest.strip("x*•.…") and not any(char in DIGITS for char in head) and len(head) < 12
 
 
 def _looks_like_code(kind: int, value: str, name: str) -> bool:
     """An unquoted identifier, dotted name or the name itself (`token=token1`), as in source code."""
     stem = value.strip("&*?!.:").lower()
-    if not stem or (stem.rstrip(_DIGITS + "_") in ("", name.lower()) and kind != _PASSWORD):
+    if not stem or (stem.rstrip(DIGITS + "_") in ("", name.lower()) and kind != PASSWORD):
         return True
     parts = stem.split(".")
     if len(parts) > 1 and all(
         part[:1].isalpha() and part.replace("_", "").isalnum() and len(part) < 24 for part in parts
     ):
         return True
-    return kind != _PASSWORD and stem.replace("_", "").isalpha() and not _mixed(value)
+    return kind != PASSWORD and stem.replace("_", "").isalpha() and not _mixed(value)
 
 
 def _label(name: str) -> str:
-    return "password" if name_kind(name) == _PASSWORD else "secret"
+    return "password" if name_kind(name) == PASSWORD else "secret"
 
 
 def _any_jwt(text: str) -> bool:
     at = text.find("eyJ")
     while at >= 0:
-        if run_end(text, at, _TOKEN) - at >= 11:
+        if run_end(text, at, TOKEN) - at >= 11:
             return True
         at = text.find("eyJ", at + 3)
     return False
@@ -1037,7 +740,7 @@ def _any_jwt(text: str) -> bool:
 def _any_discord(text: str) -> bool:
     at = text.find(".")
     while at >= 0:
-        if text[at + 7 : at + 8] == "." and _run(text[at + 8 : at + 35], _TOKEN) == 27:
+        if text[at + 7 : at + 8] == "." and _run(text[at + 8 : at + 35], TOKEN) == 27:
             return True
         at = text.find(".", at + 1)
     return False
@@ -1054,11 +757,11 @@ def _wordy(value: str) -> bool:
 def _at_edge(text: str, at: int) -> bool:
     """No word character before, or one that belongs to an escape (`\\n`) or a terminal colour (`[32m`)."""
     before = text[at - 1 : at] if at else ""
-    if not before or before not in _ALNUM:
-        return before != "+" or text[at - 2 : at - 1] not in _ALNUM  # base64
+    if not before or before not in ALNUM:
+        return before != "+" or text[at - 2 : at - 1] not in ALNUM  # base64
     if before in "nrtbf" and text[at - 2 : at - 1] == "\\":
         return True
-    return before == "m" and at > 1 and text[at - 2] in _DIGITS and "[" in text[max(0, at - 8) : at]
+    return before == "m" and at > 1 and text[at - 2] in DIGITS and "[" in text[max(0, at - 8) : at]
 
 
 def run_end(text: str, at: int, alphabet: str) -> int:

@@ -21,8 +21,8 @@ PACKAGE = ROOT / "ai_memory_mcp"
 LAYERS = (
     (
         "vocabulary",
-        """errors model memory endpoints place alive secretscan secretglance clipping redact markdown terms ranking
-        scoring passages prose shell verdict briefparts alike merging""",
+        """errors model memory endpoints place alive secretwords secretscan secretglance clipping redact markdown terms
+        ranking scoring passages prose shell verdict briefparts alike merging""",
     ),
     (
         "resources",

@@ -14,7 +14,8 @@ from ai_memory_mcp.clipping import clip
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.redact import PATTERNS, Redactor, redact_and_clip
 from ai_memory_mcp.secretglance import may_hold_secret as glance
-from ai_memory_mcp.secretscan import HINTS, may_hold_secret
+from ai_memory_mcp.secretscan import may_hold_secret
+from ai_memory_mcp.secretwords import HINTS
 
 redactor = Redactor()
 CORPUS = secrets()

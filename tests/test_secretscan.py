@@ -7,7 +7,7 @@ from pathlib import Path
 
 from secret_corpus import LOOKALIKES, secrets
 
-from ai_memory_mcp import secretglance, secretscan
+from ai_memory_mcp import secretglance, secretscan, secretwords
 from ai_memory_mcp.redact import Redactor
 
 CODE = '''from app.keys import sort_key
@@ -42,14 +42,15 @@ EVENTS = [
 ]  # fmt: skip
 
 
-def test_the_scan_imports_nothing():
-    for module in (secretscan, secretglance):
+def test_the_scan_imports_nothing_but_its_tables():
+    for module, imported in ((secretscan, [secretwords.__name__]), (secretglance, []), (secretwords, [])):
         tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-        assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        found = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert [getattr(node, "module", "") for node in found] == imported
 
 
 def test_every_mark_begins_as_the_first_look_expects():
-    for label, literal, _, least, _ in secretscan.MARKS:
+    for label, literal, _, least, _ in secretwords.MARKS:
         known = [
             part
             for length, parts in (*secretglance._MARKS, secretglance._SHORT_MARKS)
@@ -68,7 +69,7 @@ def test_names_that_the_first_look_passes_over_name_no_secret():
 
 
 def test_every_secret_word_is_known_to_the_first_look():
-    words = [*secretscan._WORDS, *secretscan._RARE_WORDS]
+    words = [*secretwords.WORDS, *secretwords.RARE_WORDS]
     signs = [*secretglance._SIGNS, *(name.decode() for name in secretglance._NAMES)]
     assert [word for word in words if word not in signs] == []
 
