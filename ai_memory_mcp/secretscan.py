@@ -63,6 +63,19 @@ def may_hold_secret(text: str) -> bool:
 
     It knows nothing of user patterns: with `extra` configured, skip this and redact.
     """
+    return _may_hold_secret(text) or ("\\u" in text and _may_hold_secret(_unescaped(text)))
+
+
+def _unescaped(text: str) -> str:
+    """The text with the characters that JSON writes as `\\u0000`: such digits would pass for a part of what follows."""
+    first, *parts = text.split("\\u")
+    return first + "".join(
+        "\\u" + part if len(part) < 4 or part[:4].lower().strip(HEX) else chr(int(part[:4], 16)) + part[4:]
+        for part in parts
+    )
+
+
+def _may_hold_secret(text: str) -> bool:
     low = lowered(text)
     return (
         "private>" in low
@@ -755,11 +768,13 @@ def _wordy(value: str) -> bool:
 
 
 def _at_edge(text: str, at: int) -> bool:
-    """No word character before, or one that belongs to an escape (`\\n`) or a terminal colour (`[32m`)."""
+    """No word character before, or one that belongs to an escape (`\\n`, `\\u001f`) or a terminal colour (`[32m`)."""
     before = text[at - 1 : at] if at else ""
     if not before or before not in ALNUM:
         return before != "+" or text[at - 2 : at - 1] not in ALNUM  # base64
     if before in "nrtbf" and text[at - 2 : at - 1] == "\\":
+        return True
+    if at > 5 and text[at - 6 : at - 4] == "\\u" and not text[at - 4 : at].lower().strip(HEX):
         return True
     return before == "m" and at > 1 and text[at - 2] in DIGITS and "[" in text[max(0, at - 8) : at]
 
