@@ -20,11 +20,12 @@ from ai_memory_mcp import brief, handoff, markdown, pages, recall, sessions, set
 from ai_memory_mcp.consolidate_check import Checker, better_digest
 from ai_memory_mcp.consolidate_model import LASTING, Answer, Related
 from ai_memory_mcp.consolidate_pages import TITLE, Drafts, lasting_pages
-from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, SYSTEM, prompt
+from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, prompt, said, system
 from ai_memory_mcp.errors import AiMemoryError, ConflictError, LlmError, NotFoundError
 from ai_memory_mcp.files import locked, private_dir, remove, write_atomic
 from ai_memory_mcp.index import facts, rows
 from ai_memory_mcp.index.rows import SessionRow
+from ai_memory_mcp.language import language_of
 from ai_memory_mcp.llm import Llm
 from ai_memory_mcp.llm_meter import PROVIDERS_FAULT
 from ai_memory_mcp.llm_queue import NOT_ITS_FAULT, Queue
@@ -143,8 +144,12 @@ def _plan(res: Resources, project: Project, row: SessionRow, work: sessions.Work
     rules_page, rules_handoff = sessions.written(work, work.found)
     waits = rules_handoff and found.text_at(rules_handoff.path) == _handoff_text(rules_handoff, rules_page)
     told = redactor.text(prompt(markdown.parse(standing.text)[1], work.observations, related, rules))
-    answer = llm.ask(PURPOSE, SYSTEM, told, Answer, max_tokens=MAX_TOKENS)
-    check = Checker(redactor, told, found.page_at)
+    user, agent = said(work.observations)
+    language = language_of(user) or language_of(agent)
+    answer = llm.ask(PURPOSE, system(language), told, Answer, max_tokens=MAX_TOKENS)
+    check = Checker(redactor, told, found.page_at, f"{user}\n\n{agent}")
+    if other := check.foreign(answer.words()):
+        raise LlmError(f"the language model wrote in {other}, and nobody did in this session", "language")
     lasting = lasting_pages(answer, check, found)
     page, made = sessions.written(work, better_digest(work.found, answer, check))
     body = page.body + _list(lasting)

@@ -135,6 +135,8 @@ def _places(answer: Answer, check: Checker, found: Drafts, proposals: list[Propo
         if not title or title in found.placed or not check.body(said.body):
             continue
         old = found.given(said.updates) or (found.same(kind, title) if kind else None)
+        if check.foreign(f"{title}\n\n{said.body}", old.page.body if old else ""):
+            continue
         seen = bool(old and found.given(old.page.path))
         if not kind or (old and not (old.changeable and (seen or old.ours))):
             about = old.page.path if old else ""
@@ -193,7 +195,10 @@ def _proposal(said: ProposalAnswer, check: Checker, found: Drafts) -> dict[str, 
     title, body = check.line(said.title, TITLE), check.body(said.body)
     path = f"{FOLDERS['note']}/{PROPOSAL}-{markdown.slug(title)}.md"
     standing = found.text_at(path)
-    if not title or not body or (standing and "compiled" not in markdown.parse(standing)[0]):
+    old = found.given(said.about)
+    if not title or not body or check.foreign(said.body, old.page.body if old else ""):
+        return {}
+    if standing and "compiled" not in markdown.parse(standing)[0]:
         return {}
     about = found.page_at(said.about)
     head = "A language model proposes this after a session. Nothing was changed; decide, and remove this note.\n\n"

@@ -22,7 +22,7 @@ LAYERS = (
     (
         "vocabulary",
         """errors model memory endpoints place alive secretwords secretscan secretglance clipping redact markdown terms
-        entities ranking scoring passages prose shell verdict briefparts alike merging""",
+        entities language ranking scoring passages prose shell verdict briefparts alike merging""",
     ),
     (
         "resources",
