@@ -8,16 +8,16 @@ settings of its own (`.ai-memory.toml`) is left to a bootstrap there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 from ai_memory_mcp import bootstrap, hooksettings, making
 from ai_memory_mcp.config import environment, home_folder, user_home
-from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.errors import InputError, NotFoundError
 from ai_memory_mcp.memory import Memory, Progress
-from ai_memory_mcp.model import ImportReport, Scope
+from ai_memory_mcp.model import ImportReport, Resolved, Scope
 from ai_memory_mcp.place import MARKER, find_root
 from ai_memory_mcp.repolog import Repo, opened
 
@@ -47,15 +47,31 @@ def bootstrap_project(
     project = resolved.project
     name = project.name if project else os.path.basename(here)
     shared = project.id if project and resolved.by == "remote" else ""
-    files = {page.path: page.text(shared) for page in _pages(repo, name, since, progress)}
+    kept = _kept(memory, scope, resolved)
+    files = {page.path: page.text(shared) for page in _pages(repo, name, since, kept, progress)}
     report = making.bring_in(
         memory, scope, files, home, of=f"bootstrap {here}", name=name, dry_run=dry_run, progress=progress
     )
     return report.model_copy(update={"folder": here})
 
 
-def _pages(repo: Repo, name: str, since: datetime | None, progress: Progress) -> list[bootstrap.Made]:
-    return bootstrap.pages(repo, name, since=since.isoformat() if since else "", progress=progress)
+def _pages(
+    repo: Repo, name: str, since: datetime | None, kept: Mapping[str, str], progress: Progress
+) -> list[bootstrap.Made]:
+    return bootstrap.pages(repo, name, since=since.isoformat() if since else "", kept=kept, progress=progress)
+
+
+def _kept(memory: Memory, scope: Scope, resolved: Resolved) -> dict[str, str]:
+    """Return the pages that the overview of an earlier run leads to and that are there still (see `bootstrap.pages`):
+    a run that reads less of the history does not make them all, and does not remove any."""
+    try:
+        found = memory.read(scope, bootstrap.OVERVIEW, links=True) if resolved.project else None
+    except NotFoundError:
+        found = None
+    if not found or not found.page or found.page.path != bootstrap.OVERVIEW:
+        return {}
+    there = {link.path for link in found.links}
+    return {path: line for path, line in bootstrap.contents(found.page.body).items() if path in there}
 
 
 def _excluded(home: str, env: dict[str, str], root: str, marker: str) -> Callable[[str], bool]:

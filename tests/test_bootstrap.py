@@ -222,6 +222,25 @@ def test_since_reads_only_the_newer_history(memory: LocalMemory, repo: Path) -> 
     assert "The pots burst." in texts(memory)["gotchas/reverted.md"]
 
 
+def test_a_run_that_reads_less_leaves_no_page_of_an_earlier_one_alone(memory: LocalMemory, repo: Path) -> None:
+    def hints() -> list[str]:
+        found = memory.lint(Scope(cwd=str(repo)), rules=("orphan", "broken-link")).findings
+        return [f"{one.page}: {one.message}" for one in found]
+
+    late = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+    every = run(memory, repo)
+    run(memory, repo, since=late)
+    assert hints() == []
+    for path in set(every.added) - {"concepts/overview.md"}:
+        assert texts(memory)["concepts/overview.md"].count(f"[[{path.removesuffix('.md')}|") == 1
+    assert run(memory, repo, since=late).unchanged == len(texts(memory)) - 4, "what is not read is not made"
+
+    memory.forget(Scope(cwd=str(repo)), "decisions/from-history.md")
+    run(memory, repo, since=late)
+    assert hints() == []
+    assert run(memory, repo, since=late).updated == {}
+
+
 def test_the_command_names_a_folder_and_prints_what_came(
     repo: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
