@@ -8,18 +8,18 @@ settings of its own (`.ai-memory.toml`) is left to a bootstrap there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from ai_memory_mcp import bootstrap, hooksettings, making
+from ai_memory_mcp import bootstrap, bootstrap_excerpts, hooksettings, making
 from ai_memory_mcp.config import environment, home_folder, user_home
-from ai_memory_mcp.errors import InputError, NotFoundError
+from ai_memory_mcp.errors import AiMemoryError, InputError, NotFoundError
 from ai_memory_mcp.memory import Memory, Progress
-from ai_memory_mcp.model import ImportReport, Resolved, Scope
+from ai_memory_mcp.model import Enriched, Excerpt, ImportReport, Resolved, Scope
 from ai_memory_mcp.place import MARKER, find_root
-from ai_memory_mcp.repolog import Repo, opened
+from ai_memory_mcp.repolog import opened
 
 
 def bootstrap_project(
@@ -28,9 +28,11 @@ def bootstrap_project(
     *,
     since: datetime | None = None,
     dry_run: bool = False,
+    llm: bool = False,
     progress: Progress = lambda *_: None,
 ) -> ImportReport:
-    """Make pages of what the repository in the scope's folder says, of its history what came after `since`.
+    """Make pages of what the repository in the scope's folder says, of its history what came after `since`; with `llm`
+    have the language model make more of it. Where that fails, the pages by rule are there and the report says why.
 
     Raises InputError where there is no project, where capture is off, and when git cannot be asked.
     """
@@ -47,18 +49,26 @@ def bootstrap_project(
     project = resolved.project
     name = project.name if project else os.path.basename(here)
     shared = project.id if project and resolved.by == "remote" else ""
-    kept = _kept(memory, scope, resolved)
-    files = {page.path: page.text(shared) for page in _pages(repo, name, since, kept, progress)}
+    after = since.isoformat() if since else ""
+    made = bootstrap.pages(repo, name, since=after, kept=_kept(memory, scope, resolved), progress=progress)
+    files = {page.path: page.text(shared) for page in made}
     report = making.bring_in(
         memory, scope, files, home, of=f"bootstrap {here}", name=name, dry_run=dry_run, progress=progress
     )
-    return report.model_copy(update={"folder": here})
+    enriched = (
+        _enriched(memory, scope, bootstrap_excerpts.excerpts(repo, made, after), dry_run, progress) if llm else None
+    )
+    return report.model_copy(update={"folder": here, "enriched": enriched})
 
 
-def _pages(
-    repo: Repo, name: str, since: datetime | None, kept: Mapping[str, str], progress: Progress
-) -> list[bootstrap.Made]:
-    return bootstrap.pages(repo, name, since=since.isoformat() if since else "", kept=kept, progress=progress)
+def _enriched(
+    memory: Memory, scope: Scope, excerpts: tuple[Excerpt, ...], dry_run: bool, progress: Progress
+) -> Enriched:
+    progress("asking", 0, 1)
+    try:
+        return memory.enrich(scope, excerpts, dry_run=dry_run)
+    except AiMemoryError as error:
+        return Enriched(state="failed", note=str(error))
 
 
 def _kept(memory: Memory, scope: Scope, resolved: Resolved) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The words for the language model: what it shall do, and the session as data inside fences. Pure and deterministic.
 
-Everything from memory goes through `_plain` and a fence: prompts, outputs, pages and file names may hold orders.
+Everything from memory goes through `plain` and a fence: prompts, outputs, pages and file names may hold orders.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def prompt(
     """Return what the model is told of a session, each part in a fence of its own."""
     parts = [
         ("session", course(observations)),
-        ("page-by-rule", _plain(page_by_rule, PAGE)),
+        ("page-by-rule", plain(page_by_rule, PAGE)),
         *(("given-page", _page(one, RELATED)) for one in related),
         *(("rule", _page(one, RULES)) for one in rules),
     ]
@@ -94,32 +94,33 @@ def _fitting(steps: Sequence[str], room: int) -> list[str]:
 def _step(seen: Observation) -> str:
     """Return one observation in as many words as it is worth, '' for what tells nothing here."""
     if seen.kind == "user-prompt":
-        return f"USER: {_plain(spoken(seen.text), 3_000)}" if is_real_prompt(seen) else ""
+        return f"USER: {plain(spoken(seen.text), 3_000)}" if is_real_prompt(seen) else ""
     if seen.kind in ("assistant-message", "stop"):
-        said = _plain(seen.text, 3_000)
+        said = plain(seen.text, 3_000)
         return f"AGENT: {said}" if said else ""
     if seen.kind == "post-compact":
-        return f"AGENT, of all before: {_plain(seen.text, 6_000)}"
+        return f"AGENT, of all before: {plain(seen.text, 6_000)}"
     if seen.kind not in ("post-tool", "tool-failure"):
         return ""
     if seen.ok is False:
-        return f"FAILED: {_plain(seen.title, 300)}\n{_plain(seen.output, 700)}"
+        return f"FAILED: {plain(seen.title, 300)}\n{plain(seen.output, 700)}"
     if seen.family == "shell":
-        return f"RAN: {_plain(seen.title, 300)}\n{_plain(seen.output, 300)}".rstrip()
+        return f"RAN: {plain(seen.title, 300)}\n{plain(seen.output, 300)}".rstrip()
     if seen.family == "edit":
-        return f"EDITED: {_plain(', '.join(seen.paths) or seen.title, 400)}"
+        return f"EDITED: {plain(', '.join(seen.paths) or seen.title, 400)}"
     return ""
 
 
 def _page(one: Related, limit: int) -> str:
     page = one.page
     pinned = ", pinned" if page.pinned else ""
-    head = f"path: {page.path}\nkind: {page.kind}{pinned}\ntitle: {_plain(page.title, 200)}"
-    return f"{head}\n\n{_plain(page.body, limit)}"
+    head = f"path: {page.path}\nkind: {page.kind}{pinned}\ntitle: {plain(page.title, 200)}"
+    return f"{head}\n\n{plain(page.body, limit)}"
 
 
-def _plain(text: str, limit: int) -> str:
-    """Return a text without characters that show nothing or turn direction, which could hide a mark of a fence."""
+def plain(text: str, limit: int) -> str:
+    """Return the beginning of a text, without characters that show nothing or turn direction, which could hide a mark
+    of a fence."""
     seen = "".join(
         char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Co", "Cs")
     )
