@@ -69,12 +69,9 @@ class Made(NamedTuple):
         return f"{markdown.set_keys('', head)}{self.body.strip()}\n"
 
 
-def pages(
-    repo: Repo, name: str, *, since: str = "", kept: Mapping[str, str] = {}, progress: Progress = lambda *_: None
-) -> list[Made]:
-    """Make the pages of a repository that is called `name`; of its history those after `since`, an ISO date. The
-    overview leads to those that were `kept` from an earlier run, too (see `contents`). Raises InputError when git
-    cannot be asked."""
+def pages(repo: Repo, name: str, *, since: str = "", progress: Progress = lambda *_: None) -> list[Made]:
+    """Make the pages of a repository that is called `name`, the overview first, which leads to none of them yet; of its
+    history those after `since`, an ISO date. Raises InputError when git cannot be asked."""
     progress("files", 0, 1)
     names = repo.files()
     progress("history", 0, 1)
@@ -82,8 +79,7 @@ def pages(
     told = repo.commits(since) if since else every
     reading = _Reading(repo, names, every, progress)
     made = [page for page in (*_of_files(reading, name), *_of_history(reading, told, repo.tags())) if page.body.strip()]
-    made = _apart(made)
-    return [_with_contents(made[0], made[1:], kept), *made[1:]]
+    return _apart(made)
 
 
 def contents(overview: str) -> dict[str, str]:
@@ -103,8 +99,8 @@ def _apart(pages: Sequence[Made]) -> list[Made]:
     return list(found.values())
 
 
-def _with_contents(overview: Made, others: Sequence[Made], kept: Mapping[str, str]) -> Made:
-    """Have the overview lead to all the rest."""
+def with_contents(overview: Made, others: Sequence[Made], kept: Mapping[str, str]) -> Made:
+    """Have the overview lead to other pages, and to those that were `kept` from an earlier run (see `contents`)."""
     lines = {one.path: f"- [[{one.path.removesuffix('.md')}|{one.title}]]: {one.summary}" for one in others}
     lines |= {path: line for path, line in kept.items() if path not in lines}
     return overview._replace(body=overview.body + MORE + "\n".join(lines.values())) if lines else overview

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ai_memory_mcp import bootstrap, bootstrap_excerpts, hooksettings, making
@@ -50,13 +50,19 @@ def bootstrap_project(
     name = project.name if project else os.path.basename(here)
     shared = project.id if project and resolved.by == "remote" else ""
     after = since.isoformat() if since else ""
-    made = bootstrap.pages(repo, name, since=after, kept=_kept(memory, scope, resolved), progress=progress)
-    files = {page.path: page.text(shared) for page in made}
-    report = making.bring_in(
-        memory, scope, files, home, of=f"bootstrap {here}", name=name, dry_run=dry_run, progress=progress
-    )
+    overview, *others = bootstrap.pages(repo, name, since=after, progress=progress)
+    files = {page.path: page.text(shared) for page in (overview, *others)}
+    bring_in = partial(making.bring_in, memory, scope, home=home, of=f"bootstrap {here}", name=name, progress=progress)
+    kept = _kept(memory, scope, resolved)
+    refused: set[str] = set()
+    if kept and not files.keys() <= {overview.path, *kept}:  # some are new, or were taken out of memory
+        refused = bring_in(files, dry_run=True).skipped.keys() - kept.keys()
+    overview = bootstrap.with_contents(overview, [page for page in others if page.path not in refused], kept)
+    report = bring_in({**files, overview.path: overview.text(shared)}, dry_run=dry_run)
     enriched = (
-        _enriched(memory, scope, bootstrap_excerpts.excerpts(repo, made, after), dry_run, progress) if llm else None
+        _enriched(memory, scope, bootstrap_excerpts.excerpts(repo, [overview, *others], after), dry_run, progress)
+        if llm
+        else None
     )
     return report.model_copy(update={"folder": here, "enriched": enriched})
 
@@ -72,8 +78,8 @@ def _enriched(
 
 
 def _kept(memory: Memory, scope: Scope, resolved: Resolved) -> dict[str, str]:
-    """Return the pages that the overview of an earlier run leads to and that are there still (see `bootstrap.pages`):
-    a run that reads less of the history does not make them all, and does not remove any."""
+    """Return the pages that the overview of an earlier run leads to and that are there still, path -> its line: a run
+    that reads less of the history does not make them all, and does not remove any."""
     try:
         found = memory.read(scope, bootstrap.OVERVIEW, links=True) if resolved.project else None
     except NotFoundError:

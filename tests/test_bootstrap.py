@@ -181,10 +181,20 @@ def test_a_run_that_reads_less_leaves_no_page_of_an_earlier_one_alone(memory: Lo
         assert texts(memory)["concepts/overview.md"].count(f"[[{path.removesuffix('.md')}|") == 1
     assert run(memory, repo, since=late).unchanged == len(texts(memory)) - 4, "what is not read is not made"
 
-    memory.forget(Scope(cwd=str(repo)), "decisions/from-history.md")
-    run(memory, repo, since=late)
-    assert hints() == []
-    assert run(memory, repo, since=late).updated == {}
+
+def test_the_overview_leads_to_no_page_that_was_taken_out_of_memory(memory: LocalMemory, repo: Path) -> None:
+    run(memory, repo)
+    for path in ("decisions/from-history.md", "concepts/modules.md"):
+        memory.forget(Scope(cwd=str(repo)), path)
+    commit(repo, {"kiln/glaze.py": '"""Glazes and what they melt at."""\n'}, "Add glazes", 5)
+    again = run(memory, repo)
+    told = texts(memory)["concepts/overview.md"]
+
+    assert sorted(again.skipped) == ["concepts/modules.md", "decisions/from-history.md"]
+    assert "[[concepts/modules|" not in told
+    assert "[[concepts/activity|" in told
+    assert memory.lint(Scope(cwd=str(repo)), rules=("orphan", "broken-link")).findings == ()
+    assert run(memory, repo).updated == {}
 
 
 def test_the_command_names_a_folder_and_prints_what_came(
