@@ -8,8 +8,9 @@ that it is from; what a page says depends on the repository alone, never on the 
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ READMES = 40
 PACKAGES = 12
 PER_PURPOSE = 12  # commands
 PARTS = 6  # pages of one list
+OVERVIEW = "concepts/overview.md"
+MORE = "\n\n## More\n\n"
 _TITLES = {
     "test": "How to run the tests",
     "build": "How to build",
@@ -67,8 +70,8 @@ class Made(NamedTuple):
 
 
 def pages(repo: Repo, name: str, *, since: str = "", progress: Progress = lambda *_: None) -> list[Made]:
-    """Make the pages of a repository that is called `name`; of its history those after `since`, an ISO date.
-    Raises InputError when git cannot be asked."""
+    """Make the pages of a repository that is called `name`, the overview first, which leads to none of them yet; of its
+    history those after `since`, an ISO date. Raises InputError when git cannot be asked."""
     progress("files", 0, 1)
     names = repo.files()
     progress("history", 0, 1)
@@ -76,8 +79,13 @@ def pages(repo: Repo, name: str, *, since: str = "", progress: Progress = lambda
     told = repo.commits(since) if since else every
     reading = _Reading(repo, names, every, progress)
     made = [page for page in (*_of_files(reading, name), *_of_history(reading, told, repo.tags())) if page.body.strip()]
-    made = _apart(made)
-    return [_with_contents(made[0], made[1:]), *made[1:]]
+    return _apart(made)
+
+
+def contents(overview: str) -> dict[str, str]:
+    """Return the pages that the text of an overview leads to, path -> the line that does."""
+    told = overview.rpartition(MORE)[2].split("\n")
+    return {f"{found[1]}.md": line for line in told if (found := re.match(r"- \[\[([^\[\]|]+)\|", line))}
 
 
 def _apart(pages: Sequence[Made]) -> list[Made]:
@@ -91,10 +99,11 @@ def _apart(pages: Sequence[Made]) -> list[Made]:
     return list(found.values())
 
 
-def _with_contents(overview: Made, others: Sequence[Made]) -> Made:
-    """Have the overview lead to all the rest."""
-    lines = [f"- [[{one.path.removesuffix('.md')}|{one.title}]]: {one.summary}" for one in others]
-    return overview._replace(body=f"{overview.body}\n\n## More\n\n" + "\n".join(lines)) if lines else overview
+def with_contents(overview: Made, others: Sequence[Made], kept: Mapping[str, str]) -> Made:
+    """Have the overview lead to other pages, and to those that were `kept` from an earlier run (see `contents`)."""
+    lines = {one.path: f"- [[{one.path.removesuffix('.md')}|{one.title}]]: {one.summary}" for one in others}
+    lines |= {path: line for path, line in kept.items() if path not in lines}
+    return overview._replace(body=overview.body + MORE + "\n".join(lines.values())) if lines else overview
 
 
 class _Reading:
@@ -160,7 +169,7 @@ def _overview(reading: _Reading, name: str, readmes: Sequence[str], packages: Se
     parts += [_package(one) for one in packages[:PACKAGES]]
     if folders := _folders(reading, readmes):
         parts.append("## Folders\n\n" + "\n".join(folders))
-    return Made("concepts/overview.md", f"What {inline(name, 60)} is", inline(said, 200), "\n\n".join(parts))
+    return Made(OVERVIEW, f"What {inline(name, 60)} is", inline(said, 200), "\n\n".join(parts))
 
 
 def _package(one: Manifest) -> str:

@@ -152,9 +152,30 @@ def bugs(commits: Sequence[RepoCommit]) -> Told:
 def _weightiest(
     commits: Sequence[RepoCommit], weigh: Callable[[RepoCommit], int], telling: Sequence[re.Pattern[str]]
 ) -> Told:
-    weighed = [(weight, -place) for place, commit in enumerate(commits) if (weight := weigh(commit)) >= ENOUGH]
-    chosen = [commits[place] for place in sorted(-place for _, place in sorted(weighed, reverse=True)[:TOLD])]
+    chosen = _heaviest(commits, weigh, TOLD)
     return Told("\n\n".join(_entry(commit, telling) for commit in chosen), len(chosen))
+
+
+def _heaviest(commits: Sequence[RepoCommit], weigh: Callable[[RepoCommit], int], most: int) -> list[RepoCommit]:
+    weighed = [(weight, -place) for place, commit in enumerate(commits) if (weight := weigh(commit)) >= ENOUGH]
+    return [commits[place] for place in sorted(-place for _, place in sorted(weighed, reverse=True)[:most])]
+
+
+def telling(commits: Sequence[RepoCommit], most: int) -> list[RepoCommit]:
+    """Return the commits whose messages tell most of what was taken back, decided, or behind a bug; newest first."""
+
+    def worth(commit: RepoCommit) -> int:
+        if _REVERT.match(commit.subject):
+            return ENOUGH + (4 if _reason(commit) else 0)
+        return max(_weight(commit), _story(commit))
+
+    return _heaviest(commits, worth, most)
+
+
+def message(commit: RepoCommit, limit: int) -> str:
+    """Return a commit as it stands: when, subject, reasons, files."""
+    body = clip(_without_trailers(commit.body), limit)
+    return f"{commit.at:%Y-%m-%d}: {commit.subject}\n\n{body}\n\nFiles: {', '.join(commit.files[:8])}"
 
 
 def _weight(commit: RepoCommit) -> int:

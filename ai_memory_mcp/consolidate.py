@@ -8,7 +8,7 @@ comes to the same pages. While the model is waited for, only `locks/consolidate.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from itertools import islice
@@ -19,12 +19,13 @@ from pydantic import ValidationError
 from ai_memory_mcp import brief, handoff, markdown, pages, recall, sessions, settle
 from ai_memory_mcp.consolidate_check import Checker, better_digest
 from ai_memory_mcp.consolidate_model import LASTING, Answer, Related
-from ai_memory_mcp.consolidate_pages import TITLE, Drafts, lasting_pages
-from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, SYSTEM, prompt
+from ai_memory_mcp.consolidate_pages import TITLE, Drafts, lasting_pages, of_session
+from ai_memory_mcp.consolidate_prompt import MAX_TOKENS, prompt, said, system
 from ai_memory_mcp.errors import AiMemoryError, ConflictError, LlmError, NotFoundError
 from ai_memory_mcp.files import locked, private_dir, remove, write_atomic
 from ai_memory_mcp.index import facts, rows
 from ai_memory_mcp.index.rows import SessionRow
+from ai_memory_mcp.language import language_of
 from ai_memory_mcp.llm import Llm
 from ai_memory_mcp.llm_meter import PROVIDERS_FAULT
 from ai_memory_mcp.llm_queue import NOT_ITS_FAULT, Queue
@@ -115,7 +116,7 @@ def consolidate(
         _keep(res, plan)
     if dry:
         return _told(row, "planned", "nothing is written yet, and the next run need not ask again", plan)
-    applied = _apply(res, project, plan)
+    applied = apply(res, project, plan)
     _forget(res, row.id)
     if applied is None:
         raise ConflictError("the session went on meanwhile; what the model said of it is out of date, so ask again")
@@ -139,13 +140,17 @@ def _plan(res: Resources, project: Project, row: SessionRow, work: sessions.Work
     standing = sessions.standing_page(res, project, work.path)
     related = _related(res, project, row, work)
     rules = _rules(res, project)
-    found = Drafts(res, project, work.told, work.path, [*related, *rules])
+    found = Drafts(res, project, of_session(work.told, work.path), [*related, *rules])
     rules_page, rules_handoff = sessions.written(work, work.found)
     waits = rules_handoff and found.text_at(rules_handoff.path) == _handoff_text(rules_handoff, rules_page)
     told = redactor.text(prompt(markdown.parse(standing.text)[1], work.observations, related, rules))
-    answer = llm.ask(PURPOSE, SYSTEM, told, Answer, max_tokens=MAX_TOKENS)
-    check = Checker(redactor, told, found.page_at)
-    lasting = lasting_pages(answer, check, found)
+    user, agent = said(work.observations)
+    language = language_of(user) or language_of(agent)
+    answer = llm.ask(PURPOSE, system(language), told, Answer, max_tokens=MAX_TOKENS)
+    check = Checker(redactor, told, found.page_at, f"{user}\n\n{agent}")
+    if other := check.foreign(answer.words()):
+        raise LlmError(f"the language model wrote in {other}, and nobody did in this session", "language")
+    lasting = lasting_pages(answer.pages, answer.proposals, check, found)
     page, made = sessions.written(work, better_digest(work.found, answer, check))
     body = page.body + _list(lasting)
     text = sessions.stamped(markdown.text_from(page.model_copy(update={"body": body})))
@@ -154,13 +159,17 @@ def _plan(res: Resources, project: Project, row: SessionRow, work: sessions.Work
     texts = {page.path: markdown.set_keys(text, {"consolidated": work.mark}), **lasting}
     if made and waits:  # and nobody has changed it
         texts[made.path] = _handoff_text(made, page)
-    before = {work.path: standing.text}
-    changes = tuple(
+    changes = changes_to(found, texts, {work.path: standing.text})
+    message = f"Consolidate the session of {row.agent}: {page.title}"
+    return Plan(session=row.id, mark=work.mark, page=page.path, message=message, when=work.told.last, changes=changes)
+
+
+def changes_to(found: Drafts, texts: Mapping[str, str], before: Mapping[str, str] = {}) -> tuple[Change, ...]:
+    """Return pages to write (path -> text) with what they were when the model was asked."""
+    return tuple(
         Change(path=path, text=text, before=_sum(before.get(path) or found.text_at(path)))
         for path, text in texts.items()
     )
-    message = f"Consolidate the session of {row.agent}: {page.title}"
-    return Plan(session=row.id, mark=work.mark, page=page.path, message=message, when=work.told.last, changes=changes)
 
 
 def _handoff_text(made: Handoff, page: Page) -> str:
@@ -219,7 +228,7 @@ def _loaded(res: Resources, project: Project, paths: Iterable[str]) -> Iterator[
 # --- writing it
 
 
-def _apply(res: Resources, project: Project, plan: Plan) -> tuple[Change, ...] | None:
+def apply(res: Resources, project: Project, plan: Plan) -> tuple[Change, ...] | None:
     """Write what is planned in one commit; a page that somebody else has changed meanwhile is left to them.
 
     Returns what was written; None when the session's own page is another by now: then all of it is out of date.

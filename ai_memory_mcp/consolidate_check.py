@@ -12,6 +12,7 @@ from functools import cached_property
 from ai_memory_mcp.consolidate_model import LASTING, Answer
 from ai_memory_mcp.digest import TITLE_LIMIT
 from ai_memory_mcp.digest_model import Digest
+from ai_memory_mcp.language import foreign
 from ai_memory_mcp.markdown import slug
 from ai_memory_mcp.prose import clip, defuse, unmarked, without_html
 from ai_memory_mcp.redact import Redactor
@@ -38,11 +39,12 @@ _HEADING = re.compile(r"^#[ \t]+", re.M)
 @dataclass(frozen=True)
 class Checker:
     """Makes a model's texts harmless. `record` is all that the model was shown, `page_at` gives the path of the page
-    that a link means ('' for none that it may mean)."""
+    that a link means ('' for none that it may mean), `source` the words whose language counts."""
 
     redactor: Redactor
     record: str
     page_at: Callable[[str], str]
+    source: str = ""
 
     def line(self, text: str, limit: int) -> str:
         """Return one line of plain text; what renders it escapes Markdown."""
@@ -71,6 +73,10 @@ class Checker:
         """Return tags: lower-case words joined by hyphens."""
         kept = dict.fromkeys(slug(self.line(text, TAG))[:TAG].strip("-") for text in texts if text.strip("# \t"))
         return tuple(tag for tag in kept if tag)[:TAGS]
+
+    def foreign(self, text: str, also: str = "") -> str:
+        """Return the language of a text where it is neither that of the source nor of another text, '' where it is."""
+        return foreign(text, f"{self.source}\n\n{also}")
 
     def _shown(self, text: str) -> str:
         """Leave out characters that show nothing, half of surrogate pairs, and those that turn the direction."""

@@ -76,3 +76,8 @@ class Answer(_Part):
     next_steps: list[str] = Field(default_factory=list, description="What is left to do, in order.")
     pages: list[PageAnswer] = Field(default_factory=list, description="Lasting knowledge; often none, at most 5.")
     proposals: list[ProposalAnswer] = Field(default_factory=list, description="Usually none, at most 2.")
+
+    def words(self) -> str:
+        """Return what the session's own page would say."""
+        lists = (self.outcome, self.done, self.decisions, self.did_not_work, self.open_questions, self.next_steps)
+        return "\n\n".join([self.headline, *(line for lines in lists for line in lines)])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from ai_memory_mcp import markdown, pages, sessions
 from ai_memory_mcp.consolidate_check import OUR_SECTIONS, Checker, kind_of
-from ai_memory_mcp.consolidate_model import Answer, PageAnswer, ProposalAnswer, Related
+from ai_memory_mcp.consolidate_model import PageAnswer, ProposalAnswer, Related
 from ai_memory_mcp.errors import NotFoundError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.model import Page, PageKind, Project, Session
@@ -27,8 +28,6 @@ PAGES, PROPOSALS, SUPERSEDED, SEE_ALSO = 5, 2, 4, 6
 TITLE, SUMMARY = 100, 200
 SOURCES = 20  # sessions that a page names; of more the first and the last ones
 PROPOSAL = "proposal"  # the tag of notes that a person shall decide on
-
-_SOURCE = re.compile(r"^- \[\[sessions/[^\]\n]+\]\][^\n]*$", re.M)
 
 
 class Place(NamedTuple):
@@ -44,6 +43,39 @@ class Place(NamedTuple):
     supersedes: tuple[Related, ...]
 
 
+class Origin(NamedTuple):
+    """What pages are made of: `key` names it in their ids, `cites` gives the lines of their sources (none: the page is
+    left out), `page` is the path of its own page, if it has one, and `also` are those of others that may be linked to
+    (the first one is, from each page)."""
+
+    key: str
+    when: datetime
+    cites: Callable[[PageAnswer | ProposalAnswer, Page | None], list[str]]
+    page: str = ""
+    agent: str = ""
+    session: str = ""
+    also: tuple[str, ...] = ()
+
+
+def cited_before(old: Page | None) -> list[str]:
+    """Return the lines of the sources of a page that a model wrote."""
+    lines = old.body.rpartition("\n## Sources\n")[2].splitlines() if old else []
+    return [line for line in lines if line.startswith("- ")]
+
+
+def of_session(session: Session, page: str) -> Origin:
+    """Return a session as what pages are made of."""
+
+    def cites(_: object, old: Page | None) -> list[str]:
+        """Return the sessions that the page was made of, each once."""
+        before = cited_before(old)
+        mine = f"- [[{page}]] ({session.agent}, {session.last:%Y-%m-%d})"
+        kept = [line for line in before if not line.startswith(f"- [[{page}]]")]
+        return [*kept[:1], *kept[1:][-(SOURCES - 2) :], mine]
+
+    return Origin(f"consolidated:{session.id}", session.last, cites, page, session.agent, session.native_id)
+
+
 class Drafts:
     """What there is to link to and to take the place of: the session's page, pages that were shown, rules, and the
     pages of this very answer (`placed`, by title). Made before the model is asked: texts are as they were then."""
@@ -52,13 +84,11 @@ class Drafts:
         self,
         res: Resources,
         project: Project,
-        session: Session,
-        page: str,
+        origin: Origin,
         shown: Sequence[Related],
     ) -> None:
         self.project = project
-        self.session = session
-        self.page = page
+        self.origin = origin
         self.placed: dict[str, str] = {}
         self._res = res
         self._given = {one.page.path: one for one in shown}
@@ -92,8 +122,8 @@ class Drafts:
             return found.page.path
         titles = {normal(one.page.title): path for path, one in self._given.items()}
         titles |= {normal(title): path for title, path in self.placed.items()}
-        known = {*self.placed.values(), self.page}
-        return ref if ref in known else titles.get(normal(ref), "")
+        known = {*self.placed.values(), self.origin.page, *self.origin.also} - {""}
+        return next((path for path in (ref, f"{ref}.md") if path in known), "") or titles.get(normal(ref), "")
 
     def text_at(self, path: str) -> str:
         """Return the file at a path as it was when this was asked first, '' where there is none."""
@@ -110,10 +140,18 @@ class Drafts:
         return path
 
 
-def lasting_pages(answer: Answer, check: Checker, found: Drafts) -> dict[str, str]:
+def lasting_pages(
+    told: Sequence[PageAnswer],
+    proposed: Sequence[ProposalAnswer],
+    check: Checker,
+    found: Drafts,
+    *,
+    most: int = PAGES,
+    most_proposals: int = PROPOSALS,
+) -> dict[str, str]:
     """Return the pages to write, path -> text: those of the answer, those they supersede, and proposals."""
-    proposals = list(answer.proposals)
-    places = list(_places(answer, check, found, proposals))
+    proposals = list(proposed)
+    places = list(_places(told[:most], check, found, proposals))
     texts: dict[str, str] = {}
     for place in places:  # only now: their links may lead to each other
         text = _text(place, check, found)
@@ -122,19 +160,23 @@ def lasting_pages(answer: Answer, check: Checker, found: Drafts) -> dict[str, st
             for old in place.supersedes:
                 gone = {"status": "superseded", "superseded_by": place.path}
                 texts.setdefault(old.page.path, markdown.set_keys(old.text, gone))
-    for proposal in proposals[:PROPOSALS]:
+    for proposal in proposals[:most_proposals]:
         texts |= _proposal(proposal, check, found)
     return texts
 
 
-def _places(answer: Answer, check: Checker, found: Drafts, proposals: list[ProposalAnswer]) -> Iterator[Place]:
+def _places(
+    told: Sequence[PageAnswer], check: Checker, found: Drafts, proposals: list[ProposalAnswer]
+) -> Iterator[Place]:
     """Decide where each page goes; what may not be written becomes a proposal."""
     left = SUPERSEDED
-    for said in answer.pages[:PAGES]:
+    for said in told:
         kind, title = kind_of(said.kind), check.line(said.title, TITLE)
         if not title or title in found.placed or not check.body(said.body):
             continue
         old = found.given(said.updates) or (found.same(kind, title) if kind else None)
+        if check.foreign(f"{title}\n\n{said.body}", old.page.body if old else "") or not found.origin.cites(said, None):
+            continue
         seen = bool(old and found.given(old.page.path))
         if not kind or (old and not (old.changeable and (seen or old.ours))):
             about = old.page.path if old else ""
@@ -161,25 +203,25 @@ def _text(place: Place, check: Checker, found: Drafts) -> str:
     body = check.body(place.said.body)
     if not body:
         return ""
-    if place.old and not place.seen:
-        body = f"{OUR_SECTIONS.sub('', place.old.page.body).strip()}\n\n## {found.session.last:%Y-%m-%d}\n\n{body}"
-    see_also = dict.fromkeys(path for ref in place.said.see_also if (path := found.page_at(ref)))
+    origin, old = found.origin, place.old.page if place.old else None
+    if old and not place.seen:
+        body = f"{OUR_SECTIONS.sub('', old.body).strip()}\n\n## {origin.when:%Y-%m-%d}\n\n{body}"
+    see_also = dict.fromkeys(path for ref in (*origin.also[:1], *place.said.see_also) if (path := found.page_at(ref)))
     linked = [path for path in (*see_also, *(one.page.path for one in place.supersedes)) if path != place.path]
-    body += _section("See also", [f"- [[{path}]]" for path in linked if path != found.page][:SEE_ALSO])
-    body += _section("Sources", _sources(place.old, found))
-    old = place.old.page if place.old else None
+    body += _section("See also", [f"- [[{path}]]" for path in linked if path != origin.page][:SEE_ALSO])
+    body += _section("Sources", origin.cites(place.said, old))
     page = Page(
-        id=old.id if old else str(uuid.uuid5(NAMESPACE, f"consolidated:{found.session.id}:{place.path}")),
+        id=old.id if old else str(uuid.uuid5(NAMESPACE, f"{origin.key}:{place.path}")),
         path=place.path,
         title=place.title,
         kind=place.kind,
         project=found.project.id,
         body=body + "\n",
         tags=check.tags(place.said.tags) or (old.tags if old else ()),
-        created=old.created if old else found.session.last,
-        updated=found.session.last,
-        agent=found.session.agent,
-        session=found.session.native_id,
+        created=old.created if old else origin.when,
+        updated=origin.when,
+        agent=origin.agent,
+        session=origin.session,
         supersedes=tuple(
             dict.fromkeys((*(old.supersedes if old else ()), *(one.page.path for one in place.supersedes)))
         ),
@@ -193,23 +235,26 @@ def _proposal(said: ProposalAnswer, check: Checker, found: Drafts) -> dict[str, 
     title, body = check.line(said.title, TITLE), check.body(said.body)
     path = f"{FOLDERS['note']}/{PROPOSAL}-{markdown.slug(title)}.md"
     standing = found.text_at(path)
-    if not title or not body or (standing and "compiled" not in markdown.parse(standing)[0]):
+    old = found.given(said.about)
+    if not title or not body or check.foreign(said.body, old.page.body if old else ""):
+        return {}
+    if standing and "compiled" not in markdown.parse(standing)[0]:
         return {}
     about = found.page_at(said.about)
     head = "A language model proposes this after a session. Nothing was changed; decide, and remove this note.\n\n"
     head += f"About [[{about}]].\n\n" if about else ""
     page = Page(
-        id=str(uuid.uuid5(NAMESPACE, f"consolidated:{found.session.id}:{path}")),
+        id=str(uuid.uuid5(NAMESPACE, f"{found.origin.key}:{path}")),
         path=path,
         title=f"Proposal: {title}",
         kind="note",
         project=found.project.id,
-        body=head + body + _section("Sources", _sources(None, found)) + "\n",
+        body=head + body + _section("Sources", found.origin.cites(said, None)) + "\n",
         tags=(PROPOSAL,),
-        created=found.session.last,
-        updated=found.session.last,
-        agent=found.session.agent,
-        session=found.session.native_id,
+        created=found.origin.when,
+        updated=found.origin.when,
+        agent=found.origin.agent,
+        session=found.origin.session,
         summary=_summary(body, check),
     )
     return {path: sessions.stamped(markdown.text_from(page))}
@@ -217,14 +262,6 @@ def _proposal(said: ProposalAnswer, check: Checker, found: Drafts) -> dict[str, 
 
 def _section(heading: str, lines: Sequence[str]) -> str:
     return f"\n\n## {heading}\n\n" + "\n".join(lines) if lines else ""
-
-
-def _sources(old: Related | None, found: Drafts) -> list[str]:
-    """Return the sessions that the page was made of, each once."""
-    before = _SOURCE.findall(old.page.body) if old else []
-    mine = f"- [[{found.page}]] ({found.session.agent}, {found.session.last:%Y-%m-%d})"
-    kept = [line for line in before if not line.startswith(f"- [[{found.page}]]")]
-    return [*kept[:1], *kept[1:][-(SOURCES - 2) :], mine]
 
 
 def _summary(body: str, check: Checker) -> str:

@@ -24,7 +24,8 @@ UPLOAD = "/upload"  # takes the files of an import; `folder` is then the upload'
 READS = frozenset("resolve search read history recent handoffs brief sessions projects status".split())
 READS_UNLESS = {"lint": ("fix", "report"), "contradictions": ("judge",)}  # one of these is asked for
 LONG = frozenset(  # may take minutes
-    "ingest import_markdown consolidate contradictions lint reindex forget purge_project scrub merge_projects".split()
+    """ingest import_markdown enrich consolidate contradictions lint reindex forget purge_project scrub
+    merge_projects""".split()
 )
 OWN = frozenset(["close"])  # what everyone does for himself
 

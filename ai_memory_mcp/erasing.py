@@ -24,6 +24,7 @@ from ai_memory_mcp import (
     backup,
     consolidate,
     embed,
+    enriching,
     ingest,
     markdown,
     pages,
@@ -379,6 +380,8 @@ def _from_llm(res: Resources, intent: Intent) -> None:
     _clear(folder / "plans")
     for session in intent.sessions:
         remove(folder / "waiting" / f"{session}.json")
+    if intent.what == "project":
+        enriching.forget(res, intent.project)
     path = folder / "judged.json"
     with suppress(FileNotFoundError, ValueError, AttributeError):
         pairs = json.loads(path.read_bytes())["pairs"]

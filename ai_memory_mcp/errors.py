@@ -92,8 +92,9 @@ class SyncError(AiMemoryError):
 class LlmError(AiMemoryError):
     """The language model is not set up, did not answer, or may not be asked now.
 
-    `kind` is one of: unset, missing (litellm), key, model, down, slow, limited, refused, truncated, garbage, request,
-    capped, paused. `wait` is the number of seconds the provider asks to be left alone, 0 when it did not say.
+    `kind` is one of: unset, missing (litellm), key, model, down, slow, limited, refused, truncated, garbage, language
+    (not that of the source), request, capped, paused. `wait` is the number of seconds the provider asks to be left
+    alone, 0 when it did not say.
     """
 
     code = "llm"

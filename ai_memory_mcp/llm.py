@@ -84,6 +84,11 @@ def fault(config: LlmConfig, key: str) -> LlmError | None:
     return None
 
 
+def estimate(system: str, user: str, max_tokens: int) -> int:
+    """Return how many tokens a question takes at most, as they are booked before it is asked."""
+    return (len(system) + len(user)) // CHARS_PER_TOKEN + max_tokens
+
+
 def installing() -> str:
     """Return the command that installs litellm where this program runs."""
     prefix = Path(sys.prefix)
@@ -181,8 +186,8 @@ class Llm:
             "max_tokens": max_tokens,
             "timeout": self.config.timeout_seconds,
         }
-        estimate = (len(system) + len(user)) // CHARS_PER_TOKEN + max_tokens
-        return tried_again(lambda: self._metered(purpose, request, estimate, answer), AGAIN, self._pauses)
+        most = estimate(system, user, max_tokens)
+        return tried_again(lambda: self._metered(purpose, request, most, answer), AGAIN, self._pauses)
 
     def _metered(self, purpose: str, request: dict[str, Any], estimate: int, answer: type[M]) -> tuple[M, Reply]:
         self._meter.begin(purpose, estimate, self.config.daily_tokens, now=_now(), asked=self._asked)

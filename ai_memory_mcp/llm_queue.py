@@ -19,7 +19,7 @@ TRIES = 8
 TRIES_OF_ITS_OWN = 3  # where it is the session that the model makes nothing of
 NOT_ITS_FAULT = ("paused", "capped", "key", "model", "missing", "unset")  # nothing was tried
 LATER = 1800.0  # seconds; then somebody may have mended it
-OF_ITS_OWN = ("refused", "truncated", "garbage", "request")
+OF_ITS_OWN = ("refused", "truncated", "garbage", "language", "request")
 
 
 class Waiting(Value):

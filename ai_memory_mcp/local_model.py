@@ -22,6 +22,8 @@ from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import (
     Consolidation,
     Contradiction,
+    Enriched,
+    Excerpt,
     LlmStatus,
     Project,
     Resolved,
@@ -73,6 +75,19 @@ class Compiling(LocalBase):
                 if not dry_run:
                     Queue(self.res.home).drop(row.id)
         return tuple(done)
+
+    def enrich(self, scope: Scope, excerpts: tuple[Excerpt, ...], *, dry_run: bool = False) -> Enriched:
+        """Have the language model make pages of what a repository says."""
+        from ai_memory_mcp import consolidate as consolidating
+        from ai_memory_mcp import enriching
+
+        if dry_run:
+            return enriching.planned(self.res, self._fresh(scope, notice=False).project, excerpts, self._redactor())
+        _, project = self._own(scope)
+        with consolidating.lock(self.res, consolidating.PATIENCE), self._llm(asked=True) as model:
+            found = enriching.enrich(self.res, project, excerpts, model, self._redactor(), now=utc_now())
+        self._touched[project.id] = project
+        return found
 
     def contradictions(self, scope: Scope, *, judge: bool = False) -> tuple[Contradiction, ...]:
         """Pages of the project that contradict each other."""

@@ -13,7 +13,9 @@ from ai_memory_mcp.model import (
     Contradiction,
     Document,
     Draft,
+    Enriched,
     Erased,
+    Excerpt,
     Feedback,
     Handoff,
     HandoffDraft,
@@ -123,6 +125,10 @@ class Memory(Protocol):
     ) -> ImportReport:
         """Bring the Markdown files below a folder of this machine in as pages, in one commit; repeatable.
         With `dry_run` nothing is written. Raises InputError, ProjectError, StorageError."""
+
+    def enrich(self, scope: Scope, excerpts: tuple[Excerpt, ...], *, dry_run: bool = False) -> Enriched:
+        """Have the language model make pages of what a repository says, beside those made by rule: one commit, and no
+        question where nothing has changed. With `dry_run` nobody is asked. Raises LlmError, StorageError."""
 
     def consolidate(
         self,

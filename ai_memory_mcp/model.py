@@ -627,11 +627,40 @@ class UploadedFiles(Value):
     skipped: dict[str, str] = Field(default_factory=dict)
 
 
+class Planned(Value):
+    """One page that a language model writes; `text` is the whole file."""
+
+    path: str
+    change: Literal["new", "changed"]
+    text: str = ""
+
+
+class Excerpt(Value):
+    """A part of what a repository says, for a language model: `source` is the path of a file, the id of a commit or the
+    path of a page that was made by rule; `part` says what it is about."""
+
+    of: Literal["file", "commit", "page"]
+    part: Literal["files", "history"]
+    source: str
+    text: str
+
+
+class Enriched(Value):
+    """What a language model made of a repository: `written`, `unchanged` (nothing new to ask), `failed` (see `note`),
+    or `planned`, with the number of questions and about how many tokens they would take at most."""
+
+    state: Literal["written", "planned", "unchanged", "failed"]
+    pages: tuple[Planned, ...] = ()
+    calls: int = 0
+    tokens: int = 0
+    note: str = ""
+
+
 class ImportReport(Value):
     """What an import did, or would do. Files are named by their path below the folder.
 
     `added` and `updated`: file -> path of its page; `skipped`: file or folder -> why it was left out; `kinds` and
-    `redacted` (secrets replaced) count pages added or updated.
+    `redacted` (secrets replaced) count pages added or updated; `enriched` is what a language model made besides.
     """
 
     project: str
@@ -644,14 +673,7 @@ class ImportReport(Value):
     redacted: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
     dry_run: bool = False
-
-
-class Planned(Value):
-    """One page that a consolidation writes; `text` is the whole file."""
-
-    path: str
-    change: Literal["new", "changed"]
-    text: str = ""
+    enriched: Enriched | None = None
 
 
 class Consolidation(Value):

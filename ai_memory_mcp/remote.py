@@ -103,6 +103,7 @@ class RemoteMemory:
     brief = _asks(Memory.brief)
     sessions = _asks(Memory.sessions)
     projects = _asks(Memory.projects)
+    enrich = _asks(Memory.enrich)
     contradictions = _asks(Memory.contradictions)
     lint = _asks(Memory.lint)
     rename_project = _asks(Memory.rename_project)

@@ -22,7 +22,7 @@ LAYERS = (
     (
         "vocabulary",
         """errors model memory endpoints place alive secretwords secretscan secretglance clipping redact markdown terms
-        ranking scoring passages prose shell verdict briefparts alike merging""",
+        entities language ranking scoring passages prose shell verdict briefparts alike merging""",
     ),
     (
         "resources",
@@ -37,7 +37,7 @@ LAYERS = (
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
         consolidate_pages reverting contradictions evicting erasing scrubbing lint lint_rules retention unstored figures
         sync sync_state sync_erased transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history
-        making backup renaming embed meaning""",
+        bootstrap_excerpts enriching enriching_prompt making backup renaming embed meaning""",
     ),
     ("composition", "local local_base local_model local_embedding remote"),
     (

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from kiln import FILES, commit, git, kiln
 from remotes import remote, serving
 
 from ai_memory_mcp import bootstrap_commands as commanding
@@ -23,64 +21,12 @@ from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Draft, ImportReport, Query, Scope
 
 SECRET = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
-FILES = {
-    "README.md": "# Kiln\n\n[![build](x.svg)](x)\n\nKiln fires clay pots from Python, with a curve for every glaze.\n\n"
-    "## Running tests\n\n```sh\n$ pip install -e '.[dev]'\n$ pytest -n 2   # quick\n$ pip install numpy\n```\n\n"
-    "See [the guide](docs/guide.md).\n",
-    "AGENTS.md": "Never fire above cone ten.\n",
-    "docs/guide.md": "# Glazes\n\nHow to choose a glaze for a pot that holds water.\n\n## Celadon\n\n## Tenmoku\n",
-    "docs/adr/0002-curves.md": "# Curves are data\n\nWe keep curves in TOML, so that potters can edit them.\n",
-    "pyproject.toml": '[project]\nname = "kiln"\ndescription = "Fires pots"\nrequires-python = ">=3.10"\n'
-    'dependencies = ["click>=8"]\n[tool.pytest.ini_options]\n',
-    "kiln/__init__.py": '"""Fires pots."""\n',
-    "kiln/curve.py": '"""Curves: temperature over time, read from TOML."""\n\nclass Curve:\n    pass\n',
-    "Makefile": "release: ## upload it\n\ttwine upload\n",
-}
-
-
-def git(folder: Path, *words: str, at: int = 0) -> str:
-    """Run git as somebody, at a time (days after 2026-01-01)."""
-    when = f"{1767225600 + 86400 * at} +0000"
-    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in
-           (("NAME", "Ada"), ("EMAIL", "ada@example.org"), ("DATE", when))}  # fmt: skip
-    env = {"PATH": os.environ["PATH"], "HOME": str(folder.parent), "GIT_CONFIG_NOSYSTEM": "1", **who}
-    done = subprocess.run(["git", *words], cwd=folder, env=env, capture_output=True, text=True, check=True, timeout=30)
-    return done.stdout
-
-
-def commit(folder: Path, files: Mapping[str, str], message: str, at: int) -> str:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "-m", message, at=at)
-    return git(folder, "rev-parse", "HEAD").strip()
 
 
 @pytest.fixture
 def repo(own_home: Path) -> Path:
     """A small repository with a history that tells something."""
-    folder = own_home / "kiln"
-    folder.mkdir()
-    git(folder, "init", "-q", "-b", "main")
-    git(folder, "remote", "add", "origin", "git@example.org:ada/kiln.git")
-    commit(folder, FILES, "Begin", 0)
-    commit(
-        folder,
-        {"kiln/curve.py": FILES["kiln/curve.py"] + "X = 1\n"},
-        "Read curves from TOML\n\nWe chose TOML instead of YAML because potters edit curves by hand.",
-        1,
-    )
-    bad = commit(folder, {"kiln/fast.py": "Y = 1\n"}, "Fire twice as fast\n\nSaves gas.", 2)
-    (folder / "kiln/fast.py").unlink()
-    commit(folder, {}, f'Revert "Fire twice as fast"\n\nThis reverts commit {bad}.\n\nThe pots burst.', 3)
-    commit(
-        folder,
-        {"kiln/curve.py": FILES["kiln/curve.py"] + "X = 2\n"},
-        "Fix a crash with empty curves\n\n" + "It turns out that a file without points gave None. " * 7,
-        4,
-    )
-    return folder
+    return kiln(own_home / "kiln")
 
 
 def run(memory: Memory, folder: Path, *, dry_run: bool = False, since: datetime | None = None) -> ImportReport:
@@ -220,6 +166,35 @@ def test_since_reads_only_the_newer_history(memory: LocalMemory, repo: Path) -> 
 
     assert "decisions/from-history.md" not in report.added
     assert "The pots burst." in texts(memory)["gotchas/reverted.md"]
+
+
+def test_a_run_that_reads_less_leaves_no_page_of_an_earlier_one_alone(memory: LocalMemory, repo: Path) -> None:
+    def hints() -> list[str]:
+        found = memory.lint(Scope(cwd=str(repo)), rules=("orphan", "broken-link")).findings
+        return [f"{one.page}: {one.message}" for one in found]
+
+    late = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)
+    every = run(memory, repo)
+    run(memory, repo, since=late)
+    assert hints() == []
+    for path in set(every.added) - {"concepts/overview.md"}:
+        assert texts(memory)["concepts/overview.md"].count(f"[[{path.removesuffix('.md')}|") == 1
+    assert run(memory, repo, since=late).unchanged == len(texts(memory)) - 4, "what is not read is not made"
+
+
+def test_the_overview_leads_to_no_page_that_was_taken_out_of_memory(memory: LocalMemory, repo: Path) -> None:
+    run(memory, repo)
+    for path in ("decisions/from-history.md", "concepts/modules.md"):
+        memory.forget(Scope(cwd=str(repo)), path)
+    commit(repo, {"kiln/glaze.py": '"""Glazes and what they melt at."""\n'}, "Add glazes", 5)
+    again = run(memory, repo)
+    told = texts(memory)["concepts/overview.md"]
+
+    assert sorted(again.skipped) == ["concepts/modules.md", "decisions/from-history.md"]
+    assert "[[concepts/modules|" not in told
+    assert "[[concepts/activity|" in told
+    assert memory.lint(Scope(cwd=str(repo)), rules=("orphan", "broken-link")).findings == ()
+    assert run(memory, repo).updated == {}
 
 
 def test_the_command_names_a_folder_and_prints_what_came(

@@ -23,7 +23,7 @@ from provider import SHAPES, Asked, Provider, provider
 from ai_memory_mcp import consolidate, markdown
 from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config
-from ai_memory_mcp.errors import ConflictError, NotFoundError
+from ai_memory_mcp.errors import ConflictError, LlmError, NotFoundError
 from ai_memory_mcp.files import held
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.llm import Child, Llm
@@ -437,6 +437,105 @@ def test_an_answer_to_less_than_the_session_is_now_is_dropped(
     work_off(memory, worker)
     assert "Better" not in log(wiki_of(memory, work))[1]
     assert [one.given_up for one in Queue(home).every()] in ([], [False])
+
+
+# --- in whose language
+
+SPOKEN = {
+    "German": (
+        "Bitte repariere den Parser, der Test mit der Zahl 3 ist kaputt und das muss vor dem Release weg.",
+        "Ich habe den Parser repariert, die Zahl war nicht richtig. Nun kommt noch die neue Option --strict-mode.",
+        {
+            "headline": "Parser repariert",
+            "outcome": ["Der Parser ist repariert, und alle Tests von `pytest` laufen wieder durch."],
+            "done": ["Die erwartete Zahl in parse_number wurde korrigiert."],
+            "open_questions": ["Soll der Lexer auch geändert werden?"],
+        },
+        "Der Cache ist veraltet, weil ihn niemand leert; mit `make clean` wird er für alle geleert.",
+    ),
+    "Japanese": (
+        "パーサーを直してください。数字の 3 を期待するテストが壊れているので、リリース前に解決したいです。",
+        "パーサーを直しました。期待値が間違っていました。次は --strict-mode オプションのドキュメントを書きます。",
+        {
+            "headline": "パーサーの修正",
+            "outcome": ["パーサーを修正し、pytest のテストがすべて通るようになった。"],
+            "done": ["parse_number の期待値を修正した。"],
+            "open_questions": ["lexer も変更するべきですか?"],
+        },
+        "キャッシュが古いのは誰も消していないため。`make clean` を実行すると全員の cache が消える。",
+    ),
+}
+ENGLISH = "The cache is stale because nobody clears it, and this is what each of the builds then takes from there."
+
+
+def speaks(home: Path, work: Path, language: str) -> None:
+    prompt, says, _, _ = SPOKEN[language]
+    player = Player(home, work, "first", ago=3000).start().prompt(prompt)
+    player.fails("pytest -k parser", "Exit code 1\nAssertionError: the number was not what it should have been")
+    player.edits("src/parser.py").runs("pytest", "12 passed in 0.1s").says(says).ends()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("language", SPOKEN)
+def test_what_was_said_in_a_language_is_told_in_it(
+    home: Path, own_home: Path, work: Path, child: Child, stand_in: Provider, shape: str, language: str
+) -> None:
+    told = {"provider": shape, "model": "made-up-1", "base_url": stand_in.base(shape), "timeout_seconds": 20}
+    memory = LocalMemory(Resources.at(home, str(own_home), Config.model_validate({"llm": told})))
+    _, _, words, body = SPOKEN[language]
+    own = {"kind": "gotcha", "title": "Cache", "body": body}
+    stand_in.answer = lambda asked: answer(
+        **{**words, "did_not_work": [], "next_steps": []},
+        pages=[own, {"kind": "gotcha", "title": "Stale cache", "body": ENGLISH}],
+        proposals=[{"about": "", "title": "Clear it", "body": ENGLISH}],
+    )
+    speaks(home, work, language)
+    memory.ingest()
+    found = work_off(memory, Llm(memory.res.config.llm, "key", home, child, pauses=()))
+    after = tree(wiki_of(memory, work))
+
+    assert (
+        f"In the language in which the user wrote, which is {language}."
+        in stand_in.asked[0].system + stand_in.asked[0].user
+    )
+    assert [one.state for one in found] == ["consolidated"]
+    assert words["outcome"][0] in after[found[0].page]
+    assert body in after["gotchas/cache.md"], "with English words in it"
+    assert not [path for path, text in after.items() if ENGLISH in text], "nobody spoke English"
+
+
+@pytest.mark.parametrize("language", SPOKEN)
+def test_an_answer_in_another_language_is_refused_and_the_page_by_rule_stays(
+    memory: LocalMemory, worker: Llm, home: Path, work: Path, stand_in: Provider, language: str
+) -> None:
+    stand_in.answer = lambda asked: answer(
+        decisions=["The lexer was left as it is, because it would have been too much."]
+    )
+    speaks(home, work, language)
+    memory.ingest()
+    before = tree(wiki_of(memory, work)), log(wiki_of(memory, work))
+
+    assert work_off(memory, worker) == []
+    assert (tree(wiki_of(memory, work)), log(wiki_of(memory, work))) == before
+    assert Queue(home).every()[0].error == "the language model wrote in English, and nobody did in this session"
+    with pytest.raises(LlmError, match="wrote in English"):
+        memory_consolidates(memory, worker, work)
+
+
+def test_a_page_that_was_in_another_language_may_stay_in_it(
+    memory: LocalMemory, worker: Llm, home: Path, work: Path, stand_in: Provider
+) -> None:
+    mine = memory.write(scope(work), Draft(title="Parser cache", kind="gotcha", body=f"{ENGLISH}\n"))
+    page = {"kind": "gotcha", "title": "Parser cache", "body": f"{ENGLISH} So clear it.", "updates": mine.path}
+    stand_in.answer = lambda asked: answer(
+        **{**SPOKEN["German"][2], "did_not_work": [], "next_steps": []}, pages=[page]
+    )
+    speaks(home, work, "German")
+    memory.ingest()
+    work_off(memory, worker)
+
+    assert mine.path in stand_in.asked[0].user
+    assert [text for text in tree(wiki_of(memory, work)).values() if "So clear it." in text]
 
 
 # --- when it fails

@@ -83,6 +83,59 @@ def test_pages_that_contradict_each_other_are_found_with_both_their_words(
     assert memory.contradictions(Scope(cwd=str(work))) == found
 
 
+def test_a_name_that_few_pages_have_brings_those_together_that_search_does_not(
+    memory: LocalMemory, work: Path, child: Child, home: Path, stand_in: Provider
+) -> None:
+    for number in range(contradictions.NEIGHBOURS + 1):  # the nearest neighbours of the two, who leave no place
+        write(memory, work, f"Retries of uploads, part {number}", "How uploads are retried.\n")
+        write(memory, work, f"Nightly chores, part {number}", "What the nightly chores are.\n")
+    long = "It was measured.\n\n" * 300  # what is shown of a page holds the name
+    one = write(
+        memory, work, "Retries of uploads", f"{long}See `src/up.py`. {YES}\n", summary="How uploads are retried."
+    )
+    other = write(memory, work, "Nightly chores", f"In up.py: {NO}\n", summary="What the nightly chores are.")
+    found = judge(memory, work, child, home)
+
+    assert found == (Contradiction(page=other.path, other=one.path, quote=NO, other_quote=YES, why="Retry or not?"),)
+
+
+def test_pairs_of_a_shared_name_are_few_and_the_rarest_come_first(memory: LocalMemory, work: Path) -> None:
+    groups = {"every_page": range(30), "six_of_them": range(6), "three_of_them": range(10, 13), "two_of_them": (20, 21)}
+    said = {number: [name for name, pages in groups.items() if number in pages] for number in range(30)}
+    for number, names in said.items():
+        write(memory, work, f"{number:02}", f"{' and '.join(names)} {number}\n", summary=f"page{number}")
+    project = memory.resolve(Scope(cwd=str(work))).project
+    assert isinstance(project, Project)
+    found = [pair for pair in contradictions.candidates(memory.res, project) if pair.name]
+    names = [pair.name for pair in found]
+    pages = [page.path for pair in found for page in (pair.first, pair.second)]
+
+    assert names == sorted(names, key=["two_of_them", "three_of_them", "six_of_them"].index)
+    assert names.count("two_of_them") == 1
+    assert names.count("three_of_them") == 3
+    assert max(map(pages.count, pages)) == contradictions.NEIGHBOURS, "six pages are 15 pairs"
+    again = contradictions.candidates(memory.res, project, {pair.mark for pair in found})
+    assert not any(pair.name for pair in again)
+
+
+def test_more_pairs_than_are_judged_at_one_time_wait_for_the_next(
+    memory: LocalMemory, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contradictions, "BY_NAME", 3)
+    names = ["upload_ttl", "retry_count", "cron_lock", "disk_quota"]
+    colours = iter("amber blue cyan denim ebony fawn gold hazel".split())
+    for name in names * 2:
+        colour = next(colours)
+        write(memory, work, colour.title(), f"{name} is here.\n", summary=colour)
+    project = memory.resolve(Scope(cwd=str(work))).project
+    assert isinstance(project, Project)
+    first = {pair.mark: pair.name for pair in contradictions.candidates(memory.res, project)}
+    later = [pair.name for pair in contradictions.candidates(memory.res, project, first)]
+
+    assert len(first) == 3
+    assert sorted([*first.values(), *later]) == sorted(names)
+
+
 def test_nobody_is_asked_twice_and_a_change_is_judged_anew(
     memory: LocalMemory, work: Path, child: Child, home: Path, stand_in: Provider
 ) -> None:

@@ -15,7 +15,7 @@ from ai_memory_mcp import endpoints
 from ai_memory_mcp.errors import ConflictError, InputError, LlmError, NotFoundError, ProjectError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.memory import Memory
-from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
+from ai_memory_mcp.model import Draft, Excerpt, HandoffDraft, Query, Scope
 from ai_memory_mcp.remote import RemoteMemory
 
 
@@ -331,6 +331,15 @@ def test_no_contradictions_are_known_where_no_model_was_asked(rig: Rig) -> None:
         rig.memory.contradictions(rig.here, judge=True)
     with pytest.raises(ProjectError):
         rig.memory.contradictions(Scope(cwd="/"))
+
+
+def test_nothing_is_made_of_a_repository_without_a_model(rig: Rig) -> None:
+    said = (Excerpt(of="file", part="files", source="README.md", text="Okapis are fed at nine."),)
+    told = rig.memory.enrich(rig.here, said, dry_run=True)
+    assert (told.state, told.calls, told.pages) == ("planned", 1, ())
+    assert rig.memory.enrich(rig.here, ()).state == "unchanged"
+    with pytest.raises(LlmError, match="no language model is set up"):
+        rig.memory.enrich(rig.here, said)
 
 
 def test_pages_are_linted_and_mended(rig: Rig) -> None:

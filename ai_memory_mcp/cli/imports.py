@@ -21,9 +21,9 @@ def bootstrap(args: argparse.Namespace) -> int:
         asked = asked.model_copy(update={"cwd": os.path.abspath(args.folder)})
     since = day(args.since) if args.since else None
     with render.Bar() as bar, opened() as memory:
-        found = bootstrap_project(memory, asked, since=since, dry_run=args.dry_run, progress=bar.show)
+        found = bootstrap_project(memory, asked, since=since, dry_run=args.dry_run, llm=args.llm, progress=bar.show)
     render.as_json(found) if args.json else render.imported(found)
-    return 0
+    return int(found.enriched is not None and found.enriched.state == "failed")
 
 
 def markdown(args: argparse.Namespace) -> int:

@@ -251,7 +251,12 @@ def _bootstrap_command(add: Add) -> None:
     command = add("bootstrap", "imports:bootstrap", text)
     command.add_argument("folder", nargs="?", default="", metavar="DIR", help="the repository (default: the one here)")
     command.add_argument("--since", default="", metavar="DATE", help="read only the history after this day")
-    command.add_argument("--dry-run", action="store_true", help="only tell what would come")
+    command.add_argument(
+        "--llm", action="store_true", help="have the language model make more of it: asks it twice at most"
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="only tell what would come, with --llm what it may cost"
+    )
 
 
 def _erase_commands(add: Add, add_scoped: Add) -> None:

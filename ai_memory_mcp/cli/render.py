@@ -19,6 +19,7 @@ from ai_memory_mcp.model import (
     Document,
     Embedded,
     EmbeddingStatus,
+    Enriched,
     Erased,
     Feedback,
     Figures,
@@ -440,6 +441,22 @@ def imported(found: ImportReport) -> None:
         _list([safe(f"  {name}: {reason}") for name, reason in found.skipped.items()])
     if found.other_files:
         out(f"not Markdown: {found.other_files:,} other files")
+    if found.enriched:
+        _enriched(found.enriched)
+
+
+def _enriched(found: Enriched) -> None:
+    told = {
+        "written": f"{len(found.pages):,} pages by the language model, in {found.calls:,} questions",
+        "planned": f"the language model would be asked {found.calls:,} times, about {found.tokens:,} tokens at most",
+        "unchanged": "the language model was not asked: it has seen all of this",
+        "failed": "the language model made nothing of it; the pages by rule are there",
+    }
+    out(told[found.state])
+    for page in found.pages:
+        out(f"  {page.change.ljust(8)}{styled(safe(page.path), 'cyan')}")
+    if found.note:
+        out(f"  {safe(found.note)}")
 
 
 def imported_sessions(found: PastReport) -> None:

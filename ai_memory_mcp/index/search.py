@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from ai_memory_mcp.entities import has_name
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
@@ -267,6 +268,27 @@ def observations(
         if number in rows and rows[number]["text"].strip() and _said(question, rows[number]["text"], "")
     ]
     return Found(matches[:limit], frozenset(found))
+
+
+def naming(db: Db, names: Iterable[str], project_id: str, kinds: Sequence[str], most: int) -> dict[str, list[str]]:
+    """Return by name the paths of the project's current pages of these kinds that have it, in title or text, the newest
+    page first. A name is left out whose words stand so in more than `most` passages: it tells little."""
+    narrow = _narrow(db, Question(terms=()), [project_id], kinds, "passages")
+    found: dict[str, list[str]] = {}
+    for name in names:
+        run = tuple(terms(name))
+        rows = _postings(db, "passages", Question((), phrases=(run,)), narrow, "{title body}", most + 1) if run else {}
+        if rows and len(rows[""]) <= most:
+            texts = f"SELECT rowid, text FROM passages WHERE rowid IN ({_marks(rows[''])})"
+            pages = {row["rowid"]: row for row in _pages_of(db, rows[""]) if row["status"] == "current"}
+            told = {
+                number: page["path"]
+                for row in _read(db, texts, rows[""])
+                if (page := pages.get(number := row["rowid"] >> PASSAGE_BITS))
+                and has_name(f"{page['title']}\n{row['text']}", name)
+            }
+            found[name] = [told[number] for number in sorted(told, reverse=True)]
+    return found
 
 
 def respell(db: Db, asked: Mapping[str, str], project_ids: Sequence[str]) -> dict[str, str]:
