@@ -24,6 +24,7 @@ HOT = 25
 SWEEP = 40  # files; a commit that changes more says nothing about any of them
 LATER = timedelta(days=180)  # within which a change of the same files may be what came of a revert
 ENOUGH = 3  # points, see `_weight`
+MORE = 120  # characters of a message that says more than what was done
 STORY = 300  # characters; a fix whose message is longer tells what was behind it
 
 _REVERT = re.compile(r'^(?:Revert|Back out|Backout)(?:ed|s)?\b[: ]+"?(.+?)"?$|^revert(?:\([^)]*\))?!?:\s*(.+)$', re.I)
@@ -162,12 +163,14 @@ def _heaviest(commits: Sequence[RepoCommit], weigh: Callable[[RepoCommit], int],
 
 
 def telling(commits: Sequence[RepoCommit], most: int) -> list[RepoCommit]:
-    """Return the commits whose messages tell most of what was taken back, decided, or behind a bug; newest first."""
+    """Return the commits whose messages tell most of what was taken back, decided, or behind a bug, then those that
+    say more than what was done; in all the newest first."""
 
     def worth(commit: RepoCommit) -> int:
         if _REVERT.match(commit.subject):
             return ENOUGH + (4 if _reason(commit) else 0)
-        return max(_weight(commit), _story(commit))
+        more = len(_without_trailers(commit.body)) >= MORE and not _routine(commit)
+        return max(_weight(commit), _story(commit), ENOUGH if more else 0)
 
     return _heaviest(commits, worth, most)
 
