@@ -567,13 +567,19 @@ def test_serve_web_stays_while_it_is_looked_at() -> None:
         now[0] += 899
         assert not visit.over()
         visit.seen()
-    visit.left()
+    visit.shown("a", True)
+    visit.shown("a", False)
     now[0] += LEFT - 1
     assert not visit.over()
     visit.seen()  # the page after it
     now[0] += LEFT + 1
     assert not visit.over()
-    visit.left()
+    visit.shown("b", True)
+    visit.shown("c", True)
+    visit.shown("b", False)  # c is open, in a tab that is not looked at
+    now[0] += LEFT + 1
+    assert not visit.over()
+    visit.shown("c", False)
     assert visit.over()
     visit.seen()
     now[0] += 901

@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 from hostile import MARKDOWN, TITLES
 from playing import Player, repository
-from remotes import local, serving
+from remotes import PROGRAM, Machine, local, serving
 
 from ai_memory_mcp.model import Draft, HandoffDraft, Scope
 from ai_memory_mcp.server.web import places
+from ai_memory_mcp.server.web.serve import LEFT
 
 MODULES = os.environ.get("WEB_BROWSER", "")
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 SHOTS = os.environ.get("WEB_SHOTS", "")
+IDLE = 60.0  # seconds; an open page tells every 20
 TEXT = """# Feed
 
 We give **only** leaves. See [[Water]], [[Nowhere]] and [the zoo](https://zoo.example/okapi).
@@ -119,3 +121,26 @@ def test_real_chromium_finds_opens_and_reads_everything_and_runs_nothing_stored(
     assert (seen["light"], seen["dark"]) == (seen["chosen"], seen["chosenDark"])
     assert seen["light"] != seen["dark"]
     assert seen["plain"] == [seen["opened"], "dark"]
+
+
+@pytest.mark.parametrize(("how", "last"), [("page", LEFT), ("browser", IDLE)])
+def test_serve_web_ends_when_the_last_of_its_pages_is_closed_and_not_before(
+    tmp_path: Path, how: str, last: float
+) -> None:
+    machine = Machine(tmp_path, "desk")
+    machine.run("write", "Okapi", "--body", "Leaves.", "--project", "general")
+    command = [*PROGRAM, "serve-web", "--json", "--no-open", "--idle", str(int(IDLE / 60))]
+    with subprocess.Popen(command, env=machine.env, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            url = json.loads("".join(iter(server.stdout.readline, "}\n")) + "}")["url"]
+            told = {"url": url, "modules": MODULES, "chromium": CHROMIUM, "how": how}
+            told |= {"pause": LEFT + 3, "last": last + 3}
+            command = ["node", str(Path(__file__).with_name("visit.mjs")), json.dumps(told)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+            assert done.returncode == 0, done.stderr
+            seen = json.loads(done.stdout)
+            assert (seen["afterReload"], seen["besideAnother"], seen["afterwards"]) == (True, True, False)
+            assert server.wait(10) == 0
+        finally:
+            server.kill()

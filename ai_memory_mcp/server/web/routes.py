@@ -39,6 +39,7 @@ FRESH = 5.0  # seconds: what was edited by hand shows after them
 KEPT = 100  # pages
 LARGEST = 200_000  # bytes of a page that is kept
 FORM = 10_000  # bytes
+PAGE_ID = 40  # characters
 
 PAGES: tuple[tuple[str, View, str], ...] = (
     ("", views.home, "home.html"),
@@ -72,7 +73,7 @@ class Site:
     ask: Ask
     logins: Logins
     stamp: Callable[[], object] | None = None
-    left: Callable[[], None] | None = None  # told when a browser closes a page; None where nobody asks
+    shown: Callable[[str, bool], None] | None = None  # told which page is there or is not; None where nobody asks
     kept: dict[object, tuple[float, bytes, str]] = field(default_factory=dict)  # until when, page, its tag
 
 
@@ -99,8 +100,8 @@ def routes_of(site: Site) -> list[Route]:
 
     async def beat(request: Request) -> Response:
         _require_own_form(request)
-        if site.left is not None and request.query_params.get("left") == "1":
-            site.left()
+        if site.shown is not None and (page := request.query_params.get("page", "")[:PAGE_ID]):
+            site.shown(page, request.query_params.get("left") != "1")
         return Response(status_code=204)
 
     return [

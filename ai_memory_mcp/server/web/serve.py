@@ -31,27 +31,33 @@ from ai_memory_mcp.server.web.views import Go
 from ai_memory_mcp.tokens import Token, Tokens, hash_of
 
 THREADS = 2
-LEFT = 30.0  # seconds after which a page that was closed is not followed by another (open ones tell every 20 s)
+LEFT = 10.0  # seconds after which the last page that was closed is not followed by another
+OPEN = 1_000  # pages that are known to be open at one time
 LOOK = 0.5  # seconds between looks at the clock
 GRACE = 5  # seconds for requests to end
 
 
 class Visit:
-    """How long to stay: what was asked last, and whether the last page was closed since."""
+    """How long to stay: what was asked last, which pages are open, and whether the last one was closed since."""
 
     def __init__(self, idle: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._idle = idle
         self._clock = clock
         self._last = clock()
         self._closed = False
+        self._open: set[str] = set()
 
     def seen(self) -> None:
         """Note a request."""
         self._last, self._closed = self._clock(), False
 
-    def left(self) -> None:
-        """Note that a page was closed, or is followed by another."""
-        self._closed = True
+    def shown(self, page: str, there: bool) -> None:
+        """Note that a page is there, in whatever tab or window, or that it was closed or is followed by another."""
+        if there and len(self._open) < OPEN:
+            self._open.add(page)
+        elif not there:
+            self._open.discard(page)
+            self._closed = not self._open
 
     def over(self) -> bool:
         """Tell whether it is time to end."""
@@ -111,7 +117,7 @@ def build_visit(
         watching.cancel()
 
     inner = Starlette(
-        routes=routes_of(Site(threads.ask, logins, stamp, visit.left)),
+        routes=routes_of(Site(threads.ask, logins, stamp, visit.shown)),
         lifespan=lifespan,
         exception_handlers=HANDLERS,
     )

@@ -35,11 +35,12 @@
 
   // `serve-web` ends when its pages are closed: they say that they are looked at, and that they go.
   if (document.documentElement.hasAttribute("data-beat")) {
-    const tell = (how) => navigator.sendBeacon("/web/beat" + how);
+    const page = Array.from(crypto.getRandomValues(new Uint32Array(2)), (part) => part.toString(36)).join("");
+    const tell = (how) => navigator.sendBeacon(`/web/beat?page=${page}${how}`);
     const beat = () => document.visibilityState === "visible" && tell("");
     setInterval(beat, 20000);
     document.addEventListener("visibilitychange", beat);
-    window.addEventListener("pageshow", beat);
-    window.addEventListener("pagehide", () => tell("?left=1"));
+    window.addEventListener("pageshow", () => tell(""));
+    window.addEventListener("pagehide", () => tell("&left=1"));
   }
 })();
