@@ -109,8 +109,8 @@ def _gone(res: Resources, project: Project, path: str, text: str) -> bool:
 def _by_rule(res: Resources, project: Project, asking: Asking) -> tuple[str, ...]:
     """Return the pages by rule that the model's may lead to: the overview, which all do, and those that it is shown."""
     shown = (one.source for one in asking.excerpts if one.of == "page")
-    there = (path for path in dict.fromkeys((_OVERVIEW, *shown)) if sessions.standing_page(res, project, path).text)
-    return tuple(there)
+    with res.index.read() as db:  # a page is one that memory knows, whatever else the path of an excerpt leads to
+        return tuple(path for path in dict.fromkeys((_OVERVIEW, *shown)) if rows.page_record(db, project.id, path))
 
 
 def _earlier(res: Resources, project: Project) -> Iterator[Related]:

@@ -23,7 +23,7 @@ from ai_memory_mcp.cli.main import main
 from ai_memory_mcp.config import Config
 from ai_memory_mcp.llm import Child, Llm
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Draft, Enriched, Scope
+from ai_memory_mcp.model import Draft, Enriched, Excerpt, Scope
 from ai_memory_mcp.resources import Resources
 
 pytestmark = pytest.mark.skipif(find_spec("litellm") is None, reason="litellm is not installed: pip install '.[llm]'")
@@ -178,6 +178,7 @@ def test_files_that_are_not_captured_are_not_sent(memory: LocalMemory, repo: Pat
     assert "Celadon" not in stand_in.asked[0].user
 
 
+@pytest.mark.slow
 def test_the_command_says_what_came_and_what_it_would_cost(
     repo: Path, home: Path, stand_in: Provider, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,7 +203,7 @@ def test_the_command_says_what_came_and_what_it_would_cost(
 # --- when it fails
 
 
-@pytest.mark.parametrize("mode", ["error", "garbage", "shape", "truncated", "refusing", "key"])
+@pytest.mark.parametrize("mode", ["error", "garbage", "truncated", "key"])
 def test_a_failure_costs_nothing_but_the_better_pages(
     memory: LocalMemory, repo: Path, stand_in: Provider, mode: str
 ) -> None:
@@ -323,6 +324,20 @@ def test_of_a_purged_project_it_is_not_known_what_was_asked(memory: LocalMemory,
     assert "history" not in (memory.res.home / "llm" / "bootstrapped.json").read_text()
 
 
+def test_an_excerpt_names_no_file_of_the_memory(memory: LocalMemory, repo: Path, stand_in: Provider) -> None:
+    here = Scope(cwd=str(repo))
+    bootstrap_project(memory, here)
+    elsewhere = ("../../../config.toml", "/etc/passwd", ".git/config", "a\0b", "concepts/modules.md")
+    said = [Excerpt(of="page", part="files", source=path, text=FIRES) for path in elsewhere]
+    said.append(Excerpt(of="file", part="files", source="README.md", text=FIRES))
+    page = {"kind": "concept", "title": "Fires", "body": FIRES, "sources": ["README.md"], "see_also": elsewhere}
+    stand_in.answer = lambda asked: answer(page)
+    memory.enrich(here, tuple(said))
+
+    links = markdown.links(texts(memory)["concepts/fires.md"])
+    assert links == ("concepts/overview.md", "concepts/modules.md")
+
+
 PARTS = re.compile(r'<memory-data source="(?:repository|given-page)">\n(.*?)\n</memory-data>', re.S)
 
 
@@ -333,7 +348,10 @@ def obeying(asked: Asked) -> str:
     return json.dumps({**told, "pages": [{**page, "sources": sources} for page in told["pages"]]})
 
 
-@pytest.mark.parametrize("first", range(0, len(CASES), 8))
+FIRST = [pytest.param(n, marks=[pytest.mark.slow] * (n > 8)) for n in range(0, len(CASES), 8)]
+
+
+@pytest.mark.parametrize("first", FIRST)
 def test_orders_in_files_names_and_messages_do_no_harm(
     memory: LocalMemory, own_home: Path, repo: Path, stand_in: Provider, first: int
 ) -> None:
