@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 EVERY = os.environ.get("FAULTS", "")
 QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
 POINTS = {KILL: 2, TORN: 1, FULL: 1, BROKEN: 1}
+MOST = 20  # points of one operation in one way that are told when they are wrong; there is no use in more
 DEEP = 4  # of how many points one is looked at down to git and a rebuilt index
 
 
@@ -40,6 +41,14 @@ def forge(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
     forge.close()
 
 
+@pytest.fixture(scope="module")
+def servers(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    folder = tmp_path_factory.mktemp("servers")
+    forge = Forge(stage.base, folder, compiled(folder), "ai_memory_mcp.server.http")
+    yield forge
+    forge.close()
+
+
 def as_parameter(act: Act) -> object:
     """Return an act as a parameter; but for some that stand for all they are among the slow tests."""
     marks = () if act.name in QUICK else (pytest.mark.slow,)
@@ -47,13 +56,22 @@ def as_parameter(act: Act) -> object:
 
 
 @pytest.mark.parametrize("act", [as_parameter(act) for act in ACTS])
-def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(stage: Stage, forge: Forge, act: Act) -> None:
-    trial = Trial(stage, forge, act)
+def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(
+    stage: Stage, forge: Forge, servers: Forge, act: Act
+) -> None:
+    trial = Trial(stage, forge, servers, act)
+    every = EVERY == "all" or act.name in EVERY.split(",")
+    wrong: list[str] = []
     for how in HOWS:
         found = trial.points(how)
-        every = EVERY == "all" or act.name in EVERY.split(",")
         for number, point in enumerate(found if every else spread(found, POINTS[how])):
-            trial.check(point, how, deep=number % DEEP == 0 and (every or how == KILL))
+            try:
+                trial.check(point, how, deep=number % DEEP == 0 and (every or how == KILL))
+            except AssertionError as error:
+                wrong.append(str(error))
+                if len(wrong) >= MOST:
+                    break
+    assert wrong == [], "\n\n".join(wrong)
 
 
 def test_the_undisturbed_ingest_does_everything(stage: Stage, forge: Forge) -> None:
