@@ -98,6 +98,7 @@ def streamed() -> str:
 
 
 NOW = int(time.time() * 1000)
+REASON = r"full|Input/output error|disk|No space left|git \w+ with .* failed: error:"  # git does not always say why
 TWICE = r"duplicates|\"seen\"|agent-gone"
 DELIVER = ("children:deliver", "{base}/work")
 SERVED = "server/memory"
@@ -492,6 +493,12 @@ class Trial:
             if number not in again and (kinds is None or name in kinds)
         ]
 
+    def around(self, pattern: str) -> list[int]:
+        """Return the number of the first operation that is so ("NAME PATH"), with those beside it: what SQLite does
+        changes a little from run to run."""
+        found = next(n for n, told in enumerate(self.passed, 1) if re.search(pattern, " ".join(told)))
+        return [found - 1, found, found + 1]
+
     def check(self, at: int, how: str, *, deep: bool = True) -> None:
         """Let the operation go wrong at this point and assert that nothing is lost and everything goes on."""
         act, home = self.act, self.home
@@ -505,7 +512,7 @@ class Trial:
             assert "Traceback" not in done.err, where
             assert "unexpected" not in done.err, where
             said = done.err + done.out
-            assert done.code == 0 or re.search(r"full|Input/output error|disk|No space left", said), where
+            assert done.code == 0 or re.search(REASON, said), where
         found = self._outcome(where)
         for text in re.findall(act.acks, done.out) if act.acks else ():
             assert f"number {text}" in found, where

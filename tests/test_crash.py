@@ -23,6 +23,11 @@ pytestmark = pytest.mark.skipif(
 )
 EVERY = os.environ.get("FAULTS", "")
 QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
+FOUND = {  # act -> how and at which operation it went wrong in a full sweep
+    "write": ((TORN, "write .*/ai-memory-stale"),),
+    "sync-first": ((KILL, "rename .*/ai-memory-roots"),),
+    "sync": ((KILL, "write .*/pack/tmp_pack"), (KILL, "rename .*/refs/ai-memory/fetched$")),
+}
 POINTS = {KILL: 2, TORN: 1, FULL: 1, BROKEN: 1}
 MOST = 20  # points of one operation in one way that are told when they are wrong; there is no use in more
 DEEP = 4  # of how many points one is looked at down to git and a rebuilt index
@@ -72,6 +77,15 @@ def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(
                 if len(wrong) >= MOST:
                     break
     assert wrong == [], "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_points_that_were_found_wrong_once_stay_right(stage: Stage, forge: Forge, servers: Forge) -> None:
+    for name, points in FOUND.items():
+        trial = Trial(stage, forge, servers, next(act for act in ACTS if act.name == name))
+        for how, pattern in points:
+            for point in trial.around(pattern):
+                trial.check(point, how)
 
 
 def test_the_undisturbed_ingest_does_everything(stage: Stage, forge: Forge) -> None:
