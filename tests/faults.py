@@ -32,6 +32,7 @@ from ai_memory_mcp.book import Book
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Scope
 
+LONGEST = 300  # seconds after which something is taken to hang
 HERE = Path(__file__).resolve().parent
 KILL, TORN, FULL, BROKEN = "kill", "torn", "full", "broken"
 HOWS = (KILL, TORN, FULL, BROKEN)
@@ -236,10 +237,12 @@ class Forge:
 
     def says(self, pattern: str) -> str:
         """Wait until the command that was started says this on standard error; return its group, '' when it ended."""
-        while True:
+        until = time.monotonic() + LONGEST
+        while time.monotonic() < until:
             found = re.search(pattern, self._err())
             if found or select.select([self.process.stdout], [], [], 0.01)[0]:
                 return found[1] if found else ""
+        raise AssertionError(f"it does not say so: {self._err()}")
 
     def make_room(self) -> None:
         """Have the disk of the command that was started be no longer full."""
@@ -256,7 +259,7 @@ class Forge:
 
     def _number(self) -> int:
         stdout: IO[bytes] = self.process.stdout  # type: ignore[assignment]
-        if not select.select([stdout], [], [], 300)[0]:
+        if not select.select([stdout], [], [], LONGEST)[0]:
             self.process.kill()
             self.process.wait()
             self.process = self._begun()
@@ -556,23 +559,25 @@ class Trial:
 
     def _run(self, at: int = 0, how: str = KILL) -> Done:
         act, wrong = self.act, {"at": at, "how": how, "under": self.act.under, "programs": self.act.programs}
-        told = {"call": act.call, "given": act.given}
+        told: dict[str, Any] = {"call": act.call, "given": act.given}
         words = act.words.replace("{commit}", self.stage.commit)
         if not act.served:
             return self.forge.run(words, **told, **wrong)
         server = self.servers
         pid = server.start("serve-http --port 0", **env_of(self.home), **(wrong if act.on_server else {}))
-        if url := server.says(r"serving .* at (http://\S+)"):
-            client = self.forge.run(words, **told, **({} if act.on_server else wrong), AI_MEMORY_SERVER_URL=url)
-            if act.on_server and how in (FULL, BROKEN) and client.code:
-                server.make_room()
-                again = self.forge.run(words, **told, AI_MEMORY_SERVER_URL=url)
-                assert again.code == 0, f"{act.name} {how} at {at}: {client}\nthen {again}"
-        else:
-            client = Done(0, "", "")
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        served = server.end()
+        client = again = Done(0, "", "")
+        try:
+            if url := server.says(r"serving .* at (http://\S+)"):
+                told["AI_MEMORY_SERVER_URL"] = url
+                client = self.forge.run(words, **told, **({} if act.on_server else wrong))
+                if act.on_server and how in (FULL, BROKEN) and client.code:
+                    server.make_room()
+                    again = self.forge.run(words, **told)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            served = server.end()
+        assert again.code == 0, f"{act.name} {how} at {at}: {client}\nthen the same server: {again}"
         passed = served.passed if act.on_server else client.passed
         return Done(served.code or client.code, client.out, client.err + served.err, passed)
 
