@@ -238,6 +238,13 @@ def tidy(res: Resources, projects: Iterable[Project], *, quick: bool = False) ->
     sweep_home(res.home)
 
 
+_LEFT_IN_WIKIS = (  # by who did not hold the wiki's lock: its next holder removes the rest at once
+    (".git", ".*.tmp"),
+    (".git/objects/pack", "tmp_*"),
+    (".git/refs/ai-memory", "*.lock"),
+)
+
+
 def sweep_home(home: Path) -> None:
     """Remove what killed writers and sessions of long ago have left."""
     now = datetime.now(timezone.utc).timestamp()
@@ -251,6 +258,9 @@ def sweep_home(home: Path) -> None:
     for place in (home / "wiki").glob("*/*-*"):
         if place.is_file():  # where a project was, see `renaming`
             sweep(place.parent, now=now, pattern=place.name)
+            continue
+        for folder, left in _LEFT_IN_WIKIS:
+            sweep(place / folder, now=now, pattern=left)
     if any(home.glob(".restore-*")):
         from ai_memory_mcp.backup import sweep_stages
 

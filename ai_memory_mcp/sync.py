@@ -132,6 +132,7 @@ class _Run:
         self._remotes: dict[str, Remote] = {}
         self._branches: dict[str, dict[str, str]] = {}
         self._scratch = res.home / "cache" / "sync.git"
+        shutil.rmtree(self._scratch, ignore_errors=True)  # who was killed has left it, with git's locks in it
         self._cache = _cached(res)
         self._looked_at: dict[str, _Known] = {}
 

@@ -299,9 +299,15 @@ class ProjectWiki:
             raise files.storage_error("use the repository", self._git, error) from error
 
     def prepare(self) -> Path:
-        """Make the repository when there is none; return its git folder. Raises StorageError."""
-        with files.locked(self._lock, timeout=self._timeout):
+        """Make the repository when there is none, and let go what a fetch that was killed has held; return its git
+        folder. One fetches at a time. Raises StorageError.
+        """
+        with files.locked(self._lock, timeout=self._timeout) as died, _translated(self.folder):
+            if died:
+                self._clean_up()
             self._begin()
+            for left in self._git.glob("refs/ai-memory/*.lock"):
+                files.remove(left)
         return self._git
 
     @contextmanager
@@ -383,7 +389,6 @@ class ProjectWiki:
             ".*.tmp",
             "refs/heads/**/*.lock",
             "HEAD.lock",
-            ".*.tmp",
             "objects/*/*.lock",
             "objects/*/.*.tmp",
             "objects/tmp_pack_*",

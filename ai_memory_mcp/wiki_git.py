@@ -39,7 +39,7 @@ _PACK_AT_ONCE = 64  # pages; a larger commit is written as a pack, with one fsyn
 _PACK_SIZE = 16 * 1024 * 1024  # bytes of pages; a still larger one as several, so that it need not fit in memory
 GIT_PATIENCE = 2.0  # seconds to wait for git commands that hold or move the branch,
 GIT_TRIES = 5  # and how often at least to try: one try in a large history may take as long
-STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each ended by NUL
+STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each between NULs
 _UNFINISHED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -422,7 +422,7 @@ def advance(repo: Repo, head: ObjectID | None, commit: ObjectID, message: str, w
 
 def mark_stale(repo: Repo, paths: Iterable[bytes]) -> None:
     with open(os.path.join(repo.controldir(), STALE), "ab") as marker:
-        marker.write(b"".join(path + b"\0" for path in paths))
+        marker.write(b"".join(b"\0" + path + b"\0" for path in paths))  # what is before may be torn
 
 
 def change_of(commit: object) -> Change:

@@ -21,14 +21,15 @@ import dulwich.repo
 import dulwich.worktree
 import filelock
 
-from ai_memory_mcp import consolidate, emit
-from ai_memory_mcp.config import Config, SyncConfig
+from ai_memory_mcp import consolidate, embed, emit
+from ai_memory_mcp.config import Config, EmbeddingConfig, SyncConfig
 from ai_memory_mcp.errors import ConflictError, NotFoundError
 from ai_memory_mcp.index import rows
 from ai_memory_mcp.index.rows import SessionRow
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.model import Project, Query, Scope
+from ai_memory_mcp.model import Draft, Project, Query, Scope
 from ai_memory_mcp.redact import Redactor
+from ai_memory_mcp.remote import open_memory
 from ai_memory_mcp.resources import Resources
 
 PRELOADED = (dulwich.objects, dulwich.repo, dulwich.worktree, filelock)
@@ -178,6 +179,27 @@ def import_killed(home: str, folder: str, at: int, counted: str) -> None:
     """
     memory = opened(home)
     killed(lambda: memory.import_markdown(Scope(project="general"), Path(folder)), memory, at, counted)
+
+
+def deliver(cwd: str) -> None:
+    """As a client of a server, give it what waits here and have it taken in, and write a page."""
+    memory = open_memory()
+    memory.ingest()
+    memory.write(Scope(cwd=cwd), Draft(title="Sent", body="From a client."))
+    memory.close()
+
+
+def embed_all(home: str) -> None:
+    """Have everything embedded, in several batches, by what answers as a provider does."""
+    from provider import provider  # here, for it is an HTTP server
+
+    embed.ROWS = 4
+    with provider() as stand_in:
+        told = {"provider": "openai-compatible", "model": "m", "base_url": stand_in.base("openai")}
+        config = Config(embedding=EmbeddingConfig.model_validate(told))
+        memory = LocalMemory(Resources.at(Path(home), str(Path(home).parent), config))
+        memory.embed()
+        memory.close()
 
 
 def import_markdown(home: str, folder: str, start: Any, results: Any) -> None:

@@ -30,7 +30,7 @@ from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
 from ai_memory_mcp.remote import RemoteMemory
 from ai_memory_mcp.resources import Resources
 
-# What is there from then on: ("prompt", its text), ("page", its path), ("title", a page's title)
+# What is there once from then on: ("prompt", its text), ("page", its path), ("title", a page's title)
 Fact = tuple[str, str]
 Act = Callable[[int], list[Fact]]
 ROOT = Path(__file__).resolve().parent.parent
@@ -203,7 +203,7 @@ def handoff(home: Path, cwd: Path, more: str) -> Act:
         with suppress(ConflictError, NotFoundError):  # a session was given it meanwhile
             memory.accept_handoff(scope, by=f"x{number}")
         memory.close()
-        return [("title", f"Left {number}")]
+        return [("title", f"Handoff: Left {number}")]
 
     return act
 

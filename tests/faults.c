@@ -2,7 +2,9 @@
 
    Preloaded into a process, so that what SQLite and other C code do is numbered too. Nothing happens until `fault_arm`
    was called. An operation's number is the same whatever is to happen at it, so a run that is left alone tells which
-   operations there are: one line each in the log, "NUMBER NAME PATH". */
+   operations there are: one line each in the log, "NUMBER NAME PATH". Programs that the process runs are numbered with
+   it where FAULT_ARM tells them what it was armed with; when one of them is to die, the process dies as well. A disk is
+   full until there is a file beside the log whose name ends with ".room". */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,7 +13,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,19 +26,42 @@
 enum { KILL, TORN, FULL, BROKEN }; /* killed before it; killed half-way; no space from here on; one error of the disk */
 enum { FDS = 65536 };
 
-static char under[PATH_MAX];
+static char under[PATH_MAX], room_made[PATH_MAX];
 static size_t under_length;
-static long wanted, passed;
+static long wanted, *passed; /* shared by all that are numbered together */
 static int mode, armed, log_fd = -1;
+static pid_t first;
 static unsigned char ours[FDS];
 
-void fault_arm(const char *folder, long number, int how, const char *log) {
+static void arm(const char *folder, long number, int how, const char *log, pid_t process, int fresh) {
+    char count[PATH_MAX];
+    int fd;
     snprintf(under, sizeof under, "%s", folder);
     under_length = strlen(under);
     wanted = number;
     mode = how;
-    log_fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    first = process;
+    snprintf(count, sizeof count, "%s.count", log);
+    snprintf(room_made, sizeof room_made, "%s.room", log);
+    log_fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (fresh ? O_TRUNC : 0), 0600);
+    fd = syscall(SYS_openat, AT_FDCWD, count, O_RDWR | O_CREAT | O_CLOEXEC | (fresh ? O_TRUNC : 0), 0600);
+    syscall(SYS_ftruncate, fd, (off_t)sizeof *passed);
+    passed = mmap(NULL, sizeof *passed, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    syscall(SYS_close, fd);
     armed = 1;
+}
+
+void fault_arm(const char *folder, long number, int how, const char *log) {
+    arm(folder, number, how, log, getpid(), 1);
+}
+
+__attribute__((constructor)) static void arm_as_told(void) {
+    char folder[PATH_MAX], log[PATH_MAX];
+    long number, process;
+    int how;
+    const char *told = getenv("FAULT_ARM");
+    if (told && sscanf(told, "%4095[^\n]\n%ld\n%d\n%4095[^\n]\n%ld", folder, &number, &how, log, &process) == 5)
+        arm(folder, number, how, log, (pid_t)process, 0);
 }
 
 static const char *full_path(int at, const char *path, char *room) {
@@ -62,6 +89,7 @@ static int is_under(int at, const char *path, char *room) {
 }
 
 static void die(void) {
+    if (first != getpid()) syscall(SYS_kill, first, SIGKILL);
     syscall(SYS_kill, getpid(), SIGKILL);
     for (;;) pause();
 }
@@ -70,12 +98,12 @@ static void die(void) {
    `writes` is what a full disk refuses, `whole` what has no middle. */
 static int passing(const char *name, const char *path, int writes, int whole) {
     char line[PATH_MAX + 64];
-    long number = __atomic_add_fetch(&passed, 1, __ATOMIC_SEQ_CST);
+    long number = __atomic_add_fetch(passed, 1, __ATOMIC_SEQ_CST);
     int length = snprintf(line, sizeof line, "%ld %s %s\n", number, name, path);
     if (log_fd >= 0) syscall(SYS_write, log_fd, line, (size_t)length);
     if (!wanted || number < wanted) return 0;
     if (mode == FULL) {
-        if (!writes) return 0;
+        if (!writes || !syscall(SYS_faccessat, AT_FDCWD, room_made, F_OK)) return 0;
         return number == wanted && !whole ? 1 : ENOSPC;
     }
     if (number > wanted) return 0;

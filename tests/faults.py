@@ -12,10 +12,13 @@ import re
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,8 +28,11 @@ from playing import DEAD, Player, put, repository
 from searching import traces
 
 from ai_memory_mcp import backup
+from ai_memory_mcp.book import Book
+from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Scope
 
+LONGEST = 300  # seconds after which something is taken to hang
 HERE = Path(__file__).resolve().parent
 KILL, TORN, FULL, BROKEN = "kill", "torn", "full", "broken"
 HOWS = (KILL, TORN, FULL, BROKEN)
@@ -42,7 +48,9 @@ class Act:
     statuses that it may have on a disk that refuses. `acks` finds in what it printed the ends of texts that are stored
     by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `forgets`: what it is
     to take out are events, too. `erased` is a word that stands in what is erased: when that is done it is nowhere.
-    `under` is the folder below the user's home in which changes of files are numbered.
+    `under` is the folder below the user's home in which changes of files are numbered, `home` the memory that is looked
+    at. `programs`: what other programs that it runs do to files is numbered as well. `served`: it is a client's, while
+    `serve-http` serves that `home`; it is the server that goes wrong where it is its files that are numbered.
     """
 
     name: str
@@ -57,6 +65,14 @@ class Act:
     forgets: bool = False
     erased: str = ""
     under: str = "memory"
+    home: str = "memory"
+    programs: bool = False
+    served: bool = False
+
+    @property
+    def on_server(self) -> bool:
+        """Tell whether it is the server that goes wrong."""
+        return self.served and self.under == self.home
 
 
 def hook(event: str, **fields: Any) -> str:
@@ -83,7 +99,10 @@ def streamed() -> str:
 
 
 NOW = int(time.time() * 1000)
+REASON = r"full|Input/output error|disk|No space left|git \w+ with .* failed: error:"  # git does not always say why
 TWICE = r"duplicates|\"seen\"|agent-gone"
+DELIVER = ("children:deliver", "{base}/work")
+SERVED = "server/memory"
 ACTS = (
     Act("emit", "emit claude-code UserPromptSubmit", given=PROMPT, codes=(0,)),
     Act("emit-first", "emit claude-code Stop", given=STOP, state="empty", codes=(0,)),
@@ -119,6 +138,12 @@ ACTS = (
     Act("rename", "rename-project work zoo"),
     Act("move", "move work zoo"),
     Act("merge", "merge-projects other work"),
+    Act("sync", "sync --remote {base}/remote.git", state="shared", whole=False, programs=True),
+    Act("sync-first", "sync --remote {base}/remote.git", whole=False, programs=True),
+    Act("sync-erased", "sync --remote {base}/remote.git", state="erased", whole=False, programs=True, erased="zebra"),
+    Act("embed", call=("children:embed_all", "{base}/memory"), whole=False),
+    Act("deliver", call=DELIVER, state="client", whole=False, unsteady=TWICE, home=SERVED, served=True),
+    Act("serve", call=DELIVER, state="client", whole=False, unsteady=TWICE, home=SERVED, under=SERVED, served=True),
     Act("read-edited", "read decisions/old.md", state="edited", whole=False),
 )
 
@@ -154,9 +179,14 @@ class Forge:
         self.library = library
         env = {"PATH": os.environ["PATH"], "HOME": str(base), "AI_MEMORY_HOME": str(base / "memory")}
         env["PYTHONPATH"] = f"{HERE}{os.pathsep}{HERE.parent}"
-        self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "forking.py"), *modules],
-            env={**env, "LD_PRELOAD": str(library)} if library else env,
+        self.env = {**env, "LD_PRELOAD": str(library)} if library else env
+        self.modules = modules
+        self.process = self._begun()
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "forking.py"), *self.modules],
+            env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # what a buffer holds already, `select` does not see: a quick command would seem to hang
@@ -173,12 +203,16 @@ class Forge:
         cwd: str = "",
         gone: bool = False,
         under: str = "memory",
+        programs: bool = False,
         **env: str,
     ) -> int:
         """Start a command in the user's project, or in another folder, which may be `gone` by the time that it is run;
-        its `at`-th change of a file goes wrong (0: none). `env` are variables that it has. Returns its pid."""
+        its `at`-th change of a file goes wrong (0: none), those of `programs` that it runs counted as well. `env` are
+        variables that it has. Returns its pid."""
         put_in = {"{base}": str(self.base)}
         (self.folder / "given").write_text(filled(given, put_in))
+        for name in ("err", "log.room"):
+            (self.folder / name).unlink(missing_ok=True)
         task = {
             "words": [filled(word, put_in) for word in words.split()],
             "act": [filled(word, put_in) for word in call],
@@ -186,6 +220,7 @@ class Forge:
             "gone": gone,
             "env": env,
             "arm": [str(self.base / under), at, HOWS.index(how), str(self.folder / "log")] if self.library else [],
+            "programs": programs,
             **{name: str(self.folder / name) for name in ("given", "out", "err")},
         }
         stdin: IO[bytes] = self.process.stdin  # type: ignore[assignment]
@@ -200,6 +235,19 @@ class Forge:
         passed = [line.split(" ", 2) for line in told["log"].splitlines()]
         return Done(code, told["out"], told["err"], [(one[1], one[2]) for one in passed])
 
+    def says(self, pattern: str) -> str:
+        """Wait until the command that was started says this on standard error; return its group, '' when it ended."""
+        until = time.monotonic() + LONGEST
+        while time.monotonic() < until:
+            found = re.search(pattern, self._err())
+            if found or select.select([self.process.stdout], [], [], 0.01)[0]:
+                return found[1] if found else ""
+        raise AssertionError(f"it does not say so: {self._err()}")
+
+    def make_room(self) -> None:
+        """Have the disk of the command that was started be no longer full."""
+        (self.folder / "log.room").touch()
+
     def run(self, words: str = "", **told: Any) -> Done:
         """Run a command to its end, see `start`."""
         self.start(words, **told)
@@ -211,10 +259,16 @@ class Forge:
 
     def _number(self) -> int:
         stdout: IO[bytes] = self.process.stdout  # type: ignore[assignment]
-        if not select.select([stdout], [], [], 300)[0]:
+        if not select.select([stdout], [], [], LONGEST)[0]:
             self.process.kill()
-            raise AssertionError(f"it hangs: {(self.folder / 'err').read_text()}")
+            self.process.wait()
+            self.process = self._begun()
+            raise AssertionError(f"it hangs: {self._err()}")
         return int(stdout.readline())
+
+    def _err(self) -> str:
+        path = self.folder / "err"
+        return path.read_text(errors="replace") if path.exists() else ""
 
 
 def filled(text: str, values: dict[str, str]) -> str:
@@ -236,7 +290,13 @@ class Stage:
         for number in range(3):
             (self.base / "docs" / f"{number}.md").write_text(f"# Page {number}\n\nSee [[{number + 1}]].\n")
         self.home.mkdir(mode=0o700)
+        for name in ("work", "other"):  # what the server calls so: clones
+            shutil.copytree(self.base / name, self.base / "server" / name)
+        subprocess.run(["git", "init", "-q", "--bare", "--template=", self.base / "remote.git"], check=True)
         self._keep("empty")
+        self._delivering(work)
+        self._keep("client")
+        self.restore("empty")
         waiting = self._waiting(work)
         self._spool(work, waiting)
         self._keep("spooled")
@@ -253,10 +313,47 @@ class Stage:
         self.restore("quiet")
         self._aged(work)
         self._keep("old")
+        self.restore("quiet")
+        other = self._shared(work)
+        self._keep("shared")
+        other.forget(Scope(cwd=str(self.base / "server" / "work")), "notes/secret.md", for_good=True)
+        other.sync(Scope(cwd=str(self.base / "server" / "work")), remote=str(self.base / "remote.git"))
+        other.close()
+        self._keep("erased")
 
     def restore(self, state: str) -> None:
         shutil.rmtree(self.base)
         shutil.copytree(self.kept / state, self.base, symlinks=True)
+
+    def _delivering(self, work: Path) -> None:
+        """What a client of a server has to give it. The server knows the project already."""
+        Player(self.home, work, "first", ago=3000, pid=DEAD).start().prompt("Mend it").ends()
+        Player(self.home, self.base / "other", "second", agent="codex", ago=2000, pid=DEAD).prompt("And that")
+        Book(self.home, str(self.base)).machine()  # chosen at random
+        server = opened(str(self.base / "server" / "memory"))
+        server.write(Scope(cwd=str(self.base / "server" / "work")), Draft(title="Known", body="Words."))
+        server.close()
+
+    def _shared(self, work: Path) -> LocalMemory:
+        """A remote, synced before, on which another machine has since changed pages, written one and removed one.
+        Returns that machine's memory."""
+        remote, here = str(self.base / "remote.git"), Scope(cwd=str(work))
+        there = Scope(cwd=str(self.base / "server" / "work"))
+        memory, other = opened(str(self.home)), opened(str(self.base / "server" / "memory"))
+        for title, body in (("Going", "It goes."), ("Secret", "A zebra."), ("Both", "One.\n\nTwo.\n\nThree.")):
+            memory.write(here, Draft(title=title, body=body))
+        memory.sync(here, remote=remote)
+        other.sync(there, remote=remote)
+        other.write(there, Draft(title="Old", body="Thrice parse twice.", kind="decision"))
+        other.write(there, Draft(title="New", body="From elsewhere."))
+        other.write(there, Draft(title="Both", body="One.\n\nTwo.\n\nThree, there."))
+        other.forget(there, "notes/going.md")
+        other.sync(there, remote=remote)
+        other.close()
+        memory.write(here, Draft(title="Both", body="One, here.\n\nTwo.\n\nThree."))
+        memory.write(here, Draft(title="Mine", body="From here."))
+        memory.close()
+        return other
 
     def _waiting(self, work: Path) -> str:
         Player(self.home, work, "first", ago=3000, pid=DEAD).start().works().ends()
@@ -328,12 +425,27 @@ def outcome(home: Path) -> str:
     told["journal"] = {str(path.relative_to(home)): found for path in journals(home) if (found := records(path))}
     told["pages"] = dict(sorted(pages(home).items()))
     told["waits"] = sorted(path.name for path in (home / "spool").rglob("[!.]*"))
+    told["embedded"] = vectors(home)
     tokens = home / "tokens.json"
     told["tokens"] = tokens.read_text() if tokens.exists() else ""
     told["backups"] = sorted(
         backup.restore(file, home, dry_run=True, progress=lambda *_: None).files for file in home.parent.glob("*.zip")
     )
     return json.dumps(told, indent=1, sort_keys=True)
+
+
+def vectors(home: Path) -> list[int]:
+    """Return how many vectors are kept, and how many pieces of the index's rows have their signs."""
+    with closing(sqlite3.connect(home / "index.db")) as db:
+        tables = ("passages_signs", "observations_signs")
+        found = [db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables]
+    if (home / "vectors.db").exists():
+        with (
+            closing(sqlite3.connect(home / "vectors.db")) as db,
+            suppress(sqlite3.OperationalError),
+        ):  # it was just made
+            found += db.execute("SELECT count(*) FROM vectors").fetchone()
+    return found
 
 
 def records(path: Path) -> list[str]:
@@ -351,8 +463,9 @@ def steady(text: str, known: str) -> str:
 class Trial:
     """One operation on a stage: what it does undisturbed, and whether all holds when something goes wrong."""
 
-    def __init__(self, stage: Stage, forge: Forge, act: Act) -> None:
-        self.stage, self.forge, self.act = stage, forge, act
+    def __init__(self, stage: Stage, forge: Forge, servers: Forge, act: Act) -> None:
+        self.stage, self.forge, self.servers, self.act = stage, forge, servers, act
+        self.home = stage.base / act.home
         stage.restore(act.state)
         self.kept = spooled(stage.home) | set(events(stage.home))
         self.known = self._recovered("") if act.state != "spooled" else ""
@@ -364,18 +477,34 @@ class Trial:
         self.passed = done.passed
         self.after = self._outcome()
         if act.forgets:
-            self.kept &= set(events(stage.home))
+            self.kept &= set(events(self.home))
         if act.whole:
             assert self.after != self.before, "it changes nothing that is looked at"
 
     def points(self, how: str) -> list[int]:
-        """Return the numbers of the operations that can go wrong in this way."""
+        """Return the numbers of the operations that can go wrong in this way; the first only of those by which SQLite
+        lays out the file in which its readers meet."""
         kinds = {KILL: None, TORN: ("write",), FULL: WRITES, BROKEN: FAILS}[how]
-        return [number for number, (name, _) in enumerate(self.passed, 1) if kinds is None or name in kinds]
+        again = {
+            number
+            for number, (before, this) in enumerate(pairwise(self.passed), 2)
+            if before == this and this[1].endswith("-shm")
+        }
+        return [
+            number
+            for number, (name, _) in enumerate(self.passed, 1)
+            if number not in again and (kinds is None or name in kinds)
+        ]
+
+    def around(self, pattern: str) -> list[int]:
+        """Return the number of the first operation that is so ("NAME PATH"), with those beside it: what SQLite does
+        changes a little from run to run."""
+        found = next(n for n, told in enumerate(self.passed, 1) if re.search(pattern, " ".join(told)))
+        return [found - 1, found, found + 1]
 
     def check(self, at: int, how: str, *, deep: bool = True) -> None:
         """Let the operation go wrong at this point and assert that nothing is lost and everything goes on."""
-        act, home = self.act, self.stage.home
+        act, home = self.act, self.home
         self.stage.restore(act.state)
         done = self._run(at, how)
         where = f"{act.name} {how} at {at} of {len(self.passed)}: {done.passed[at - 1 : at]} {done.code} {done.err}"
@@ -385,7 +514,8 @@ class Trial:
             assert done.code in act.codes, where
             assert "Traceback" not in done.err, where
             assert "unexpected" not in done.err, where
-            assert done.code == 0 or re.search(r"full|Input/output error|disk", done.err), where
+            said = done.err + done.out
+            assert done.code == 0 or re.search(REASON, said), where
         found = self._outcome(where)
         for text in re.findall(act.acks, done.out) if act.acks else ():
             assert f"number {text}" in found, where
@@ -403,32 +533,53 @@ class Trial:
         if act.erased and found == self.after:
             assert traces(home, act.erased) == [], where
         else:
-            assert not self.kept - set(stored) - spooled(home) - set_aside(home), where
+            waiting = spooled(home) | spooled(self.stage.home)
+            assert not self.kept - set(stored) - waiting - set_aside(home), where
         if deep:
             self._deep(where)
 
     def _deep(self, where: str) -> None:
-        home = self.stage.home
+        home = self.home
         long_ago = time.time() - 7200
-        for left in leftovers(home):
-            os.utime(left, (long_ago, long_ago))
-        swept = self.forge.run("ingest")
-        assert swept.code == 0, where
-        assert [str(path.relative_to(home)) for path in leftovers(home) if not harmless(path)] == [], where
+        for at in {home, self.stage.home}:
+            for left in leftovers(at):
+                os.utime(left, (long_ago, long_ago))
+            assert self._ingest(at).code == 0, where
+            assert [str(path.relative_to(at)) for path in leftovers(at) if not harmless(path)] == [], where
         assert [git_problems(wiki) for wiki in wikis(home)] == [""] * len(wikis(home)), where
         for name in ("work", "other"):
             opened(str(home)).history(
                 Scope(cwd=str(home.parent / name))
             )  # commits are told to the index when asked for
         grown = rows_of(home)
-        anew = self.forge.run("reindex")
+        anew = self.forge.run("reindex", **env_of(home))
         assert anew.code == 0, where
         for table, rows in rows_of(home).items():
             assert rows == grown[table], f"{where}\n{table}"
 
     def _run(self, at: int = 0, how: str = KILL) -> Done:
-        words = self.act.words.replace("{commit}", self.stage.commit)
-        return self.forge.run(words, call=self.act.call, given=self.act.given, at=at, how=how, under=self.act.under)
+        act, wrong = self.act, {"at": at, "how": how, "under": self.act.under, "programs": self.act.programs}
+        told: dict[str, Any] = {"call": act.call, "given": act.given}
+        words = act.words.replace("{commit}", self.stage.commit)
+        if not act.served:
+            return self.forge.run(words, **told, **wrong)
+        server = self.servers
+        pid = server.start("serve-http --port 0", **env_of(self.home), **(wrong if act.on_server else {}))
+        client = again = Done(0, "", "")
+        try:
+            if url := server.says(r"serving .* at (http://\S+)"):
+                told["AI_MEMORY_SERVER_URL"] = url
+                client = self.forge.run(words, **told, **({} if act.on_server else wrong))
+                if act.on_server and how in (FULL, BROKEN) and client.code:
+                    server.make_room()
+                    again = self.forge.run(words, **told)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            served = server.end()
+        assert again.code == 0, f"{act.name} {how} at {at}: {client}\nthen the same server: {again}"
+        passed = served.passed if act.on_server else client.passed
+        return Done(served.code or client.code, client.out, client.err + served.err, passed)
 
     def _outcome(self, where: str = "") -> str:
         return self._steady(self._recovered(where))
@@ -439,9 +590,17 @@ class Trial:
         return "\n".join(line.rstrip(",") for line in found.splitlines() if not unsteady.search(line))
 
     def _recovered(self, where: str) -> str:
-        done = self.forge.run("ingest")
+        done = self._ingest(self.home)
         assert done.code == 0, f"{where}\nthen ingest: {done}"
-        return outcome(self.stage.home)
+        return outcome(self.home)
+
+    def _ingest(self, home: Path) -> Done:
+        return self.forge.run("ingest", **env_of(home))
+
+
+def env_of(home: Path) -> dict[str, str]:
+    """Return the environment of a user whose memory this is."""
+    return {"HOME": str(home.parent), "AI_MEMORY_HOME": str(home)}
 
 
 def harmless(path: Path) -> bool:

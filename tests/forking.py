@@ -1,8 +1,9 @@
 """Runs commands in processes forked from this one, which has everything imported: started by `faults.Forge`.
 
-One task a line on standard input: {words | act, cwd, gone, env, given, out, err, arm}. It is answered by the process id
-and, after its end, by the exit status. Where `faults.c` is preloaded, it is armed in the forked process only.
-Arguments are names of modules to import besides.
+One task a line on standard input: {words | act, cwd, gone, env, given, out, err, arm, programs}. It is answered by the
+process id and, after its end and that of all that it has started, by the exit status. Where `faults.c` is preloaded, it
+is armed in the forked process only, or in the `programs` that it runs as well. Arguments are names of modules to import
+besides.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import posix
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import children
@@ -55,8 +57,13 @@ PRELOADED_TOO = (importing, ingest, redact, reindex, remote, reverting, settle, 
 PRELOADED_LAST = (retention, upkeep, wire, erase, erasing, wiki_rewrite, keep, backup, renaming)
 
 
+ADOPT = 36  # PR_SET_CHILD_SUBREAPER
+
+
 def serve() -> None:
     """Do one task after the other until the end of the input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(ADOPT, 1)  # whose parent is killed becomes a child of this process
     for line in sys.stdin:
         task = json.loads(line)
         ended, held = os.pipe()
@@ -68,6 +75,9 @@ def serve() -> None:
         status = os.waitpid(pid, 0)[1]
         os.read(ended, 1)  # the workers that it has started have ended as well
         os.close(ended)
+        with suppress(ChildProcessError):
+            while True:
+                os.wait()
         tell(os.waitstatus_to_exitcode(status))
 
 
@@ -87,6 +97,8 @@ def do(task: dict[str, Any], held: int) -> int:
     if task["gone"]:
         os.rmdir(task["cwd"])
     if task["arm"]:
+        if task["programs"]:
+            os.environ["FAULT_ARM"] = "\n".join(map(str, [*task["arm"], os.getpid()]))
         ctypes.CDLL(None).fault_arm(*(value.encode() if isinstance(value, str) else value for value in task["arm"]))
     try:
         if task["words"]:

@@ -17,11 +17,12 @@ from pathlib import Path
 import crowd
 import pytest
 from children import CONTEXT, child, emit_many, ingest, ingest_until, opened, search_until
-from invariants import events, git_problems, leftovers, pages, rows_of, spooled, wikis
+from invariants import events, git_problems, journals, leftovers, pages, rows_of, said, spooled, wikis
 from playing import Player, repository
 from remotes import HttpServer, Machine
 
 from ai_memory_mcp.agents.launcher import write_launcher
+from ai_memory_mcp.markdown import parse
 from ai_memory_mcp.model import Scope
 
 EMITTERS, EVENTS, HOOKS = 8, 500, 6
@@ -156,7 +157,7 @@ def test_everything_at_once_harms_nothing(tmp_path: Path) -> None:
     assert zombies == []
     assert {name: grown for name, grown in growth(counted).items() if grown > 2} == {}
     facts = [fact for *_, found in done for fact in found]
-    assert missing(home, cwd, facts) == []
+    assert not_once(home, cwd, facts) == []
     assert_sound(home, cwd)
     assert subprocess.run(["git", "-C", bare, "fsck", "--strict", "--no-dangling"], capture_output=True).returncode == 0
 
@@ -210,18 +211,18 @@ def left_running(base: Path) -> list[str]:
     return found
 
 
-def missing(home: Path, cwd: Path, facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what somebody was told is there and is not."""
+def not_once(home: Path, cwd: Path, facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what somebody was told is there and is not there exactly once."""
     memory = opened(str(home))
     memory.ingest()
     memory.lint(Scope(cwd=str(cwd)))  # this notices every edit by hand, be the project large
     memory.close()
     there = pages(home)
-    paths = {"/".join(Path(name).parts[3:]) for name in there}
-    text = "\n".join(there.values())
-    journal = "".join(path.read_text() for path in (home / "journal").rglob("*.jsonl"))
-    said = {"prompt": lambda what: what in journal, "page": paths.__contains__, "title": lambda what: what in text}
-    return [(kind, what) for kind, what in facts if not said[kind](what)]
+    records = (json.loads(line) for path in journals(home) for line in said(path).splitlines())
+    counted = Counter(("prompt", one["text"]) for one in records if one.get("kind") == "user-prompt")
+    counted.update(("page", "/".join(Path(name).parts[3:])) for name in there)
+    counted.update(("title", str(parse(text)[0].get("title"))) for text in there.values())
+    return [fact for fact in facts if counted[fact] != 1]
 
 
 def assert_sound(home: Path, cwd: Path) -> None:

@@ -23,7 +23,13 @@ pytestmark = pytest.mark.skipif(
 )
 EVERY = os.environ.get("FAULTS", "")
 QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
+FOUND = {  # act -> how and at which operation it went wrong in a full sweep
+    "write": ((TORN, "write .*/ai-memory-stale"),),
+    "sync-first": ((KILL, "rename .*/ai-memory-roots"),),
+    "sync": ((KILL, "write .*/pack/tmp_pack"), (KILL, "rename .*/refs/ai-memory/fetched$")),
+}
 POINTS = {KILL: 2, TORN: 1, FULL: 1, BROKEN: 1}
+MOST = 20  # points of one operation in one way that are told when they are wrong; there is no use in more
 DEEP = 4  # of how many points one is looked at down to git and a rebuilt index
 
 
@@ -40,6 +46,14 @@ def forge(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fo
     forge.close()
 
 
+@pytest.fixture(scope="module")
+def servers(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    folder = tmp_path_factory.mktemp("servers")
+    forge = Forge(stage.base, folder, compiled(folder), "ai_memory_mcp.server.http")
+    yield forge
+    forge.close()
+
+
 def as_parameter(act: Act) -> object:
     """Return an act as a parameter; but for some that stand for all they are among the slow tests."""
     marks = () if act.name in QUICK else (pytest.mark.slow,)
@@ -47,13 +61,31 @@ def as_parameter(act: Act) -> object:
 
 
 @pytest.mark.parametrize("act", [as_parameter(act) for act in ACTS])
-def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(stage: Stage, forge: Forge, act: Act) -> None:
-    trial = Trial(stage, forge, act)
+def test_whatever_goes_wrong_nothing_is_lost_and_the_next_one_goes_on(
+    stage: Stage, forge: Forge, servers: Forge, act: Act
+) -> None:
+    trial = Trial(stage, forge, servers, act)
+    every = EVERY == "all" or act.name in EVERY.split(",")
+    wrong: list[str] = []
     for how in HOWS:
         found = trial.points(how)
-        every = EVERY == "all" or act.name in EVERY.split(",")
         for number, point in enumerate(found if every else spread(found, POINTS[how])):
-            trial.check(point, how, deep=number % DEEP == 0 and (every or how == KILL))
+            try:
+                trial.check(point, how, deep=number % DEEP == 0 and (every or how == KILL))
+            except AssertionError as error:
+                wrong.append(str(error))
+                if len(wrong) >= MOST:
+                    break
+    assert wrong == [], "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_points_that_were_found_wrong_once_stay_right(stage: Stage, forge: Forge, servers: Forge) -> None:
+    for name, points in FOUND.items():
+        trial = Trial(stage, forge, servers, next(act for act in ACTS if act.name == name))
+        for how, pattern in points:
+            for point in trial.around(pattern):
+                trial.check(point, how)
 
 
 def test_the_undisturbed_ingest_does_everything(stage: Stage, forge: Forge) -> None:

@@ -124,6 +124,8 @@ class Workers:
                 wake_worker(memory)
                 memory.once_a_day()
                 left = memory.res.spool.pending()
-            except Exception:  # the next round may succeed; what was delivered is safe in the spool
+            except AiMemoryError as error:  # the next round may succeed; what was delivered is safe in the spool
+                _log.warning("taking in what waits failed: %s", error)
+            except Exception:
                 _log.exception("taking in what waits failed")
         memory.close()
