@@ -154,16 +154,20 @@ def test_the_second_agent_is_told_where_the_first_one_left_off(machine: Machine,
 
 @pytest.mark.parametrize(("first", "second"), [("claude", "codex"), ("codex", "claude")])
 def test_an_agent_that_was_killed_still_hands_over(machine: Machine, first: str, second: str) -> None:
-    """No end event: the next session start compiles what is there, within its bound."""
+    """No end event: the next session start compiles what is there, within its bound; else the first prompt tells it."""
     machine.hook(first, "SessionStart", session_id="one", source="startup")
     machine.work(first, "one", "Build the release archive", end=False)
 
     begun = time.monotonic()
     told = context(machine.hook(second, "SessionStart", session_id="two", source="startup"))
+    assert time.monotonic() - begun < 5
+    if not told:  # a machine with a lot to do
+        machine.settle()
+        prompt = {"session_id": "two", "prompt": "go on", "turn_id": "t", "prompt_id": "t"}
+        told = context(machine.hook(second, "UserPromptSubmit", **prompt))
 
     assert "Build the release archive" in told
     assert "make dist" in told
-    assert time.monotonic() - begun < 5
 
 
 def test_hooks_that_are_installed_twice_store_once(machine: Machine) -> None:
