@@ -162,10 +162,15 @@ def _replace(block: str, spot: _Spot, value: object) -> str:
     return line + ("" if not comments or line.endswith("\n") else "\n") + comments + block[line_end:]
 
 
+_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
+
+
 def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
     import yaml
 
+    if _ODD_BREAK.search(block):
+        return None
     try:
         root = yaml.compose(block, _loader())
     except (yaml.YAMLError, ValueError, RecursionError):

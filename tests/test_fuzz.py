@@ -1,4 +1,4 @@
-"""What `python tests/fuzz` looks for, in short: every seed, some random bytes, and a coverage-guided run where it can be."""
+"""What `python tests/fuzz` looks for, in short: the seeds, random bytes, and a guided run where that can be."""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ def test_no_stored_text_drives_the_terminal_in_any_answer_of_the_command_line(tm
     memory.close()
     for words in (
         ("search", "parser"), ("read", page.path), ("read", "0 "), ("brief",), ("handoff", "list"), ("status",),
-        ("history",), ("history", page.path, "--diff"), ("sessions",), ("recent",), ("lint",), ("doctor",), ("projects",),
+        ("history",), ("history", page.path, "--diff"), ("sessions",), ("recent",), ("lint",), ("doctor",),
+        ("projects",),
     ):  # fmt: skip
         done = run(machine, folder, *words)
         assert_harmless(done)
