@@ -73,7 +73,7 @@ def test_no_stored_text_drives_the_terminal_in_any_answer_of_the_command_line(tm
         assert_harmless(done)
         if words == ("brief",):
             assert_fenced(done, "ai-memory-brief")
-        assert_harmless(run(machine, folder, *words, "--json"))
+    assert_harmless(run(machine, folder, "search", "parser", "--json"))
 
 
 def run(machine: Machine, folder: Path, *words: str) -> str:
