@@ -272,7 +272,12 @@ class Archive:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if member.filename in found:
                 raise self._wrong(f"it holds {member.filename[:100]!r} twice")
-            if member.is_dir() or kind not in (0, stat.S_IFREG) or member.orig_filename != member.filename:
+            if (
+                not member.filename
+                or member.is_dir()
+                or kind not in (0, stat.S_IFREG)
+                or member.orig_filename != member.filename
+            ):
                 raise self._wrong(f"{member.filename[:100]!r} in it is no plain file")
             if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise self._wrong(f"{member.filename[:100]!r} in it is packed as no backup is")

@@ -69,10 +69,11 @@ def set_keys(text: str, changes: Mapping[str, object]) -> str:
     """Set (or, with None, remove) top-level keys of the front matter; every other byte stays as it is.
 
     Values may be str, bool, numbers, datetimes, and lists, tuples or dicts of these. Where there is no front
-    matter, or one that cannot be read, a new one is put before the text.
+    matter, or one that cannot be read, a new one is put before the text. One in another form than `key: value` lines
+    is written anew in that form.
     """
     parts = _split(text)
-    block = _edit(parts.block, changes) if parts.opening else None
+    block = _edit(_as_lines(parts), changes) if parts.opening else None
     if block is not None:
         return parts.bom + parts.opening + block + parts.closing + parts.body
     end = "\r\n" if "\r\n" in text[:1000] else "\n"
@@ -127,6 +128,14 @@ class _Spot(NamedTuple):
     end: int
 
 
+def _as_lines(parts: _Split) -> str:
+    """Return the block as `key: value` lines when it is readable in another form, else as it is."""
+    if _spots(parts.block) is not None or "*" in parts.block:  # an alias may stand for more than fits anywhere
+        return parts.block
+    end = "\r\n" if "\r\n" in parts.opening else "\n"
+    return "".join(_line(key, value) + end for key, value in _load(parts.block)[0].items()) or parts.block
+
+
 def _edit(block: str, changes: Mapping[str, object]) -> str | None:
     spots = _spots(block)
     if spots is None:
@@ -153,10 +162,15 @@ def _replace(block: str, spot: _Spot, value: object) -> str:
     return line + ("" if not comments or line.endswith("\n") else "\n") + comments + block[line_end:]
 
 
+_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
+
+
 def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
     import yaml
 
+    if _ODD_BREAK.search(block):
+        return None
     try:
         root = yaml.compose(block, _loader())
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -270,7 +284,7 @@ def text_from(page: Page, previous: str = "") -> str:
     parts = _split(previous)
     head = parts.bom + parts.opening + parts.block + parts.closing
     meta, trouble = _load(parts.block)
-    if trouble:
+    if trouble or _spots(_as_lines(parts)) is None:
         head, meta = "", {}
     now = _front_matter(page)
     before = _front_matter(page_from(page.path, head, project="", created=_EPOCH, updated=_EPOCH))

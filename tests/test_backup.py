@@ -461,6 +461,18 @@ def test_files_that_share_their_bytes_are_refused(sample: Path, tmp_path: Path) 
         restored(tmp_path / "bomb.zip", tmp_path / "new")
 
 
+def test_a_file_without_a_name_is_refused(sample: Path, tmp_path: Path) -> None:
+    whole = sample.read_bytes()
+    with zipfile.ZipFile(sample) as opened:
+        name = opened.namelist()[0].encode()
+    at = whole.rindex(name, 0, whole.rindex(b"PK\x05\x06"))
+    (tmp_path / "nameless.zip").write_bytes(whole[:at] + b"\0" + whole[at + 1 :])  # a NUL ends a name
+    with pytest.raises(InputError):
+        restored(tmp_path / "nameless.zip", tmp_path / "new")
+
+    assert files(tmp_path / "new") == {}
+
+
 def test_what_does_not_fit_on_the_disk_is_refused_before_it_is_unpacked(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

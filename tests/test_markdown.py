@@ -254,6 +254,26 @@ def test_rewriting_a_page_keeps_the_keys_and_comments_of_others() -> None:
     assert text_from(page, written) == written
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "{title: T, kind: rule, mine: [1, {a: b}]}\n",
+        "? title\n: T\n? kind\n: rule\n? mine\n: [1, {a: b}]\n",
+        "title: T\rkind: rule\rmine: [1, {a: b}]\n",
+        "title: T\u2028kind: rule\u2028mine: [1, {a: b}]\n",
+    ],
+)
+def test_front_matter_in_another_form_is_written_anew_with_all_it_says(block: str) -> None:
+    text = f"---\n{block}---\nbody"
+    page = read(text)
+    written = text_from(page, text)
+
+    assert (page.title, page.kind, page.body) == ("T", "rule", "body")
+    assert read(written) == page
+    assert parse(written)[0]["mine"] == ["1", {"a": "b"}]
+    assert parse(set_keys(text, {"title": "U"})) == ({"title": "U", "kind": "rule", "mine": ["1", {"a": "b"}]}, "body")
+
+
 def test_links_are_found_outside_code_only() -> None:
     body = (
         "[[One]] and [[two/Page|label]], [[Three#part]] ![[one.png]] [[ One ]] [[#here]] [[a\\|b]]\n"

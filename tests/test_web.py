@@ -15,6 +15,7 @@ import pytest
 from hostile import ELSEWHERE, MARKDOWN, TITLES, Look
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from injections import CASES
 from playing import Player, repository
 from remotes import PROGRAM, HttpServer, Machine, ask, local, token
 
@@ -280,7 +281,7 @@ def test_hostile_texts_are_shown_and_do_nothing_on_any_page(url: str, server: Pa
         assert not [link for link in page.links if ELSEWHERE in link and not link.startswith("/web")], path
 
 
-@pytest.mark.parametrize("text", MARKDOWN)
+@pytest.mark.parametrize("text", [*MARKDOWN, *(text for _, _, text in CASES)])
 def test_hostile_markdown_becomes_nothing_but_text(text: str) -> None:
     look = Look(str(markup.render(text, lambda target: None)))
 

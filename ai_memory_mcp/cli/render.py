@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from ai_memory_mcp.backup import Backup, Restored
     from ai_memory_mcp.importing_sessions import PastReport
 
-_BEYOND_C0 = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # JSON itself escapes only the controls below these
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# C1, what breaks lines or turns the direction of text, and tags, which nobody sees but a model reads
+_UNSEEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f"
+_BEYOND_C0 = re.compile(f"[{_UNSEEN}]")  # JSON itself escapes only the controls below these
+_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{_UNSEEN}]")
 _CLEAR = "\r\x1b[K"
 LISTED = 20  # lines of a list that may be long
 LINTED = 10  # findings of one rule
@@ -94,7 +96,7 @@ def as_json(value: BaseModel | Mapping[str, Any]) -> None:
     """Print a value as JSON."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = json.dumps(plain, ensure_ascii=False, indent=2, default=_plain)
-    out(_BEYOND_C0.sub(lambda char: f"\\u{ord(char.group()):04x}", text))
+    out(_BEYOND_C0.sub(lambda char: json.dumps(char.group())[1:-1], text))
 
 
 def _plain(value: object) -> object:
@@ -107,7 +109,7 @@ def styled(text: str, style: str) -> str:
 
 
 def safe(text: str) -> str:
-    """Drop control characters, C1 and those that turn the direction of text included: stored text must neither
+    """Drop control characters, those that turn the direction of text and tags included: stored text must neither
     drive the terminal nor show something else than it says."""
     return _CONTROLS.sub("", text)
 
