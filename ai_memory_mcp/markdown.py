@@ -177,7 +177,7 @@ def _spots(block: str) -> list[_Spot] | None:
         return None
     if root is None:
         return []
-    if not isinstance(root, yaml.MappingNode) or root.flow_style:
+    if not isinstance(root, yaml.MappingNode) or root.flow_style or root.start_mark.column:
         return None
     spots = []
     for key, value in root.value:

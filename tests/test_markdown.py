@@ -259,6 +259,7 @@ def test_rewriting_a_page_keeps_the_keys_and_comments_of_others() -> None:
     [
         "{title: T, kind: rule, mine: [1, {a: b}]}\n",
         "? title\n: T\n? kind\n: rule\n? mine\n: [1, {a: b}]\n",
+        "  title: T\n  kind: rule\n  mine: [1, {a: b}]\n",
         "title: T\rkind: rule\rmine: [1, {a: b}]\n",
         "title: T\u2028kind: rule\u2028mine: [1, {a: b}]\n",
     ],

@@ -160,14 +160,16 @@ def remove(text: str, path: Path, empty: str = "") -> str:
 
 def add_root(text: str) -> str:
     """Give a text without any value an empty object at its end."""
-    comment = _in_line_comment(text, 0, len(text))
-    return text + ("\n" if comment else "") + "{}" + _newline(text)
+    if _in_line_comment(text, 0, len(text)):
+        return text + "\n{}"  # no line end behind it: so `drop_root` knows that the one before is ours
+    return text + "{}" + _newline(text)
 
 
 def drop_root(text: str) -> str:
     """Undo `add_root` where the object is empty again."""
     root = scan(text)
-    return text[: root.start] + text[root.end :].removeprefix(_newline(text))
+    before, behind = text[: root.start], text[root.end :]
+    return before.removesuffix("\n") if not behind else before + behind.removeprefix(_newline(text))
 
 
 def _cut(text: str, parent: Node, child: Child) -> str:

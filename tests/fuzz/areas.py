@@ -7,6 +7,7 @@ folder that it makes once for itself.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import shutil
 import tempfile
@@ -48,8 +49,10 @@ CALLED = tuple(
 
 @cache
 def folder() -> Path:
-    """Make the folder of this process."""
-    return Path(tempfile.mkdtemp(prefix="fuzz-"))
+    """Make the folder of this process, which goes with it."""
+    made = tempfile.mkdtemp(prefix="fuzz-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return Path(made)
 
 
 def text_of(data: bytes) -> str:
