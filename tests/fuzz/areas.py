@@ -123,10 +123,11 @@ def library() -> Library:
 
 def question(data: bytes) -> None:
     """Any text has an answer."""
-    text = text_of(data)
-    with suppress(ValidationError):  # too long, or nothing
-        query = Query(text=text, limit=5)
-        library().memory.search(Scope(project=library().projects["one"].id), query)
+    try:
+        query = Query(text=text_of(data), limit=5)
+    except ValidationError:  # too long, or nothing
+        return
+    library().memory.search(Scope(project=library().projects["one"].id), query)
 
 
 # --- settings of agents
@@ -215,11 +216,13 @@ def wire_input(data: bytes) -> None:
         assert status < 500, f"{way} answers {status}"
         return
     tool = next(tool for tool in TOOLS if tool["name"] == way)
-    with suppress(ValueError, RecursionError):
+    try:
         given = json.loads(body)
-        if isinstance(given, dict):
-            with suppress(AiMemoryError):
-                run_tool(library().memory, Caller("codex"), Scope(), tool, given).encode("utf-8", "replace")
+    except (ValueError, RecursionError):  # the SDK's own business
+        return
+    if isinstance(given, dict):
+        with suppress(AiMemoryError):
+            run_tool(library().memory, Caller("codex"), Scope(), tool, given).encode("utf-8", "replace")
 
 
 # --- archives
