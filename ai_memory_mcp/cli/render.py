@@ -45,6 +45,7 @@ from ai_memory_mcp.tokens import Token
 if TYPE_CHECKING:
     from ai_memory_mcp.backup import Backup, Restored
     from ai_memory_mcp.importing_sessions import PastReport
+    from ai_memory_mcp.peers import PeerReport
 
 # C1, what breaks lines or turns the direction of text, and tags, which nobody sees but a model reads
 _UNSEEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f"
@@ -445,6 +446,14 @@ def imported(found: ImportReport) -> None:
         out(f"not Markdown: {found.other_files:,} other files")
     if found.enriched:
         _enriched(found.enriched)
+
+
+def imported_from_peer(found: PeerReport) -> None:
+    """Print what an import of several projects did, or would do."""
+    for one in found.imports:
+        imported(one)
+    for name, reason in found.left_out.items():
+        out(safe(f"left out: {name}: {reason}"))
 
 
 def _enriched(found: Enriched) -> None:
