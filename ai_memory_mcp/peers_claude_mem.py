@@ -1,6 +1,6 @@
-"""The database of claude-mem (claude-mem 13.15.3, src/services/sqlite/SessionStore.ts, schema 49; every schema since
-`memory_session_id` got its name is read): a session becomes one page with what was asked, its summaries and its
-observations. Decisions and bugs that were fixed get pages of their own, too.
+"""The database of claude-mem (src/services/sqlite/SessionStore.ts of claude-mem 13.15.3, schema 49, and what 13.25.3,
+schema 52, writes): a session becomes one page with what was asked, its summaries and its observations. Decisions and
+bugs that were fixed get pages of their own, too.
 
 The columns differ from version to version, so what is there is asked first.
 """
@@ -143,7 +143,8 @@ def _text(
     for row in observations:
         label = line(row["type"])
         if row["id"] in links:
-            parts.append(f"## {label}: [[{links[row['id']]}]]")
+            shown = "".join(char for char in _title(row) if char not in "[]|#")
+            parts.append(f"## {label}: [[{links[row['id']]}|{shown}]]")
         else:
             parts.append(f"## {label}: {_title(row)}\n\n{_observation(row)}")
     return "\n\n".join(parts) + "\n"

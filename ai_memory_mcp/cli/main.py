@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _erase_commands(add, add_scoped)
     _keep_commands(add)
     _import_commands(commands.add_parser)
+    _export_command(add_scoped)
     _run_commands(add, add_scoped)
     return parser
 
@@ -298,6 +299,14 @@ def _keep_commands(add: Add) -> None:
     where.add_argument("--into", metavar="FOLDER", help="into this folder, instead of AI_MEMORY_HOME")
     where.add_argument("--beside", action="store_true", help="into a new folder beside AI_MEMORY_HOME")
     restore.add_argument("--dry-run", action="store_true", help="only read and check all of it")
+
+
+def _export_command(add: Add) -> None:
+    export = add("export", "keep:export", "write the pages of the project as plain Markdown files")
+    export.add_argument("target", metavar="DIR|FILE", help="a new or empty folder, or a file .tar, .tar.gz or .tgz")
+    export.add_argument(
+        "--force", action="store_true", help="replace the file; put the earlier export in this folder aside"
+    )
 
 
 def _import_commands(add_parser: AddParser) -> None:

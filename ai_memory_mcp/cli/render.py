@@ -44,6 +44,7 @@ from ai_memory_mcp.tokens import Token
 
 if TYPE_CHECKING:
     from ai_memory_mcp.backup import Backup, Restored
+    from ai_memory_mcp.exporting import Export
     from ai_memory_mcp.importing_sessions import PastReport
     from ai_memory_mcp.peers import PeerReport
 
@@ -502,6 +503,16 @@ def backed_up(told: Backup) -> None:
         out(f"{len(told.left_out):,} left out:")
         _list([safe(f"  {name}: {reason}") for name, reason in told.left_out.items()])
     out("Keep it as you keep the memory itself: whoever has the file can read all of it.")
+
+
+def exported(told: Export) -> None:
+    """Print what was exported."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in told.kinds.items())
+    out(f"{styled(safe(told.target), 'cyan')}: {told.pages:,} pages of {safe(told.project)} ({kinds})")
+    if told.redacted:
+        out(f"{told.redacted:,} of them had secrets in them, which are redacted there; `lint` says which they are")
+    if told.aside:
+        out(safe(f"the export that was there before is {told.aside} now"))
 
 
 def restored(told: Restored) -> None:
