@@ -61,6 +61,7 @@ from ai_memory_mcp.tombstones import ERASING
 
 if TYPE_CHECKING:
     from ai_memory_mcp.backup import Backup
+    from ai_memory_mcp.exporting import Export
 
 
 def open_local(home: Path | None = None) -> LocalMemory:
@@ -520,6 +521,17 @@ class LocalMemory(Compiling, Embedding):
 
         self._ready()  # what is to be erased is in no backup
         return backup.backup(self.res, target, now=utc_now(), progress=progress)
+
+    def export(
+        self, scope: Scope, target: Path, *, force: bool = False, progress: Progress = lambda *_: None
+    ) -> Export:
+        """Write the pages of a project as plain files into a new folder or tar."""
+        from ai_memory_mcp import exporting
+
+        project = self._here(scope)
+        return exporting.export(
+            self.res, project, target, self._redactor(), now=utc_now(), force=force, progress=progress
+        )
 
     # --- for servers
 

@@ -5,6 +5,7 @@ Pages are known again by their files, so the files always lie in the same folder
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,16 +25,20 @@ def bring_in(
     *,
     of: str,
     name: str,
+    times: Mapping[str, float] | None = None,
     dry_run: bool = False,
     progress: Progress = lambda *_: None,
 ) -> ImportReport:
     """Import files (path -> text). `of` says what they were made of, always the same way, and `name` what the commit
-    calls it. Raises what `import_markdown` does, BusyError while another process does the same."""
+    calls it; `times` (path -> Unix time) dates those that do not say it themselves. Raises what `import_markdown`
+    does, BusyError while another process does the same."""
     with _folder(home, path_key(of), name) as folder:
         for path, text in files.items():
             target = folder / path
             private_dir(target.parent)
             write_atomic(target, text.encode("utf-8", "replace"))
+            if times and path in times:
+                os.utime(target, (times[path], times[path]))
         return memory.import_markdown(scope, folder, dry_run=dry_run, progress=progress)
 
 

@@ -37,7 +37,8 @@ LAYERS = (
         book deliver sending consolidate consolidate_model consolidate_prompt consolidate_check
         consolidate_pages reverting contradictions evicting erasing scrubbing lint lint_rules retention unstored figures
         sync sync_state sync_erased transcripts bootstrap bootstrap_sources bootstrap_commands bootstrap_history
-        bootstrap_excerpts enriching enriching_prompt making backup renaming embed meaning""",
+        bootstrap_excerpts enriching enriching_prompt making backup renaming embed meaning peers peers_pages
+        peers_basic_memory peers_claude_mem peers_server_memory exporting""",
     ),
     ("composition", "local local_base local_model local_embedding remote"),
     (

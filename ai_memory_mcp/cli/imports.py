@@ -1,4 +1,4 @@
-"""Commands that fill a memory with what is there already: `bootstrap`, `import sessions`, `import markdown`."""
+"""Commands that fill a memory with what is there already: `bootstrap` and `import`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,44 @@ def markdown(args: argparse.Namespace) -> int:
     with render.Bar() as bar, opened() as memory:
         found = memory.import_markdown(scope(args), Path(args.folder), dry_run=args.dry_run, progress=bar.show)
     render.as_json(found) if args.json else render.imported(found)
+    return 0
+
+
+def basic_memory(args: argparse.Namespace) -> int:
+    """Bring in the notes of a basic-memory folder."""
+    from ai_memory_mcp import peers
+
+    with render.Bar() as bar, opened() as memory:
+        found = peers.basic_memory(memory, scope(args), Path(args.folder), dry_run=args.dry_run, progress=bar.show)
+    render.as_json(found) if args.json else render.imported(found)
+    return 0
+
+
+def server_memory(args: argparse.Namespace) -> int:
+    """Bring in the entities of a file of the MCP server `server-memory`."""
+    from ai_memory_mcp import peers
+
+    with render.Bar() as bar, opened() as memory:
+        found = peers.server_memory(memory, scope(args), Path(args.file), dry_run=args.dry_run, progress=bar.show)
+    render.as_json(found) if args.json else render.imported(found)
+    return 0
+
+
+def claude_mem(args: argparse.Namespace) -> int:
+    """Bring in the sessions of a claude-mem database."""
+    from ai_memory_mcp import peers
+
+    with render.Bar() as bar, opened() as memory:
+        found = peers.claude_mem(
+            memory,
+            scope(args),
+            Path(args.file),
+            named=args.named,
+            everywhere=args.all,
+            dry_run=args.dry_run,
+            progress=bar.show,
+        )
+    render.as_json(found) if args.json else render.imported_from_peer(found)
     return 0
 
 

@@ -1,5 +1,5 @@
-"""Commands that keep memory in order and safe: projects under other names, and `backup` and `restore`, which only the
-machine that holds the memory can do."""
+"""Commands that keep memory in order and safe: projects under other names, and `backup`, `restore` and `export`, which
+only the machine that holds the memory can do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ai_memory_mcp.cli import render
-from ai_memory_mcp.cli.context import opened
+from ai_memory_mcp.cli.context import opened, scope
 from ai_memory_mcp.config import environment, home_folder, load_config, user_home
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.model import Project, Scope
@@ -70,6 +70,18 @@ def restore(args: argparse.Namespace) -> int:
     with render.Bar() as bar:
         done = backups.restore(file, home, dry_run=args.dry_run, progress=bar.show)
     render.as_json(done) if args.json else render.restored(done)
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the pages of a project as plain files."""
+    from ai_memory_mcp.local import open_local
+
+    _here_only("export")
+    target = Path(os.path.abspath(os.path.expanduser(args.target)))
+    with render.Bar() as bar:
+        done = open_local().export(scope(args), target, force=args.force, progress=bar.show)
+    render.as_json(done) if args.json else render.exported(done)
     return 0
 
 

@@ -101,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     _erase_commands(add, add_scoped)
     _keep_commands(add)
     _import_commands(commands.add_parser)
+    _export_command(add_scoped)
     _run_commands(add, add_scoped)
     return parser
 
@@ -300,6 +301,14 @@ def _keep_commands(add: Add) -> None:
     restore.add_argument("--dry-run", action="store_true", help="only read and check all of it")
 
 
+def _export_command(add: Add) -> None:
+    export = add("export", "keep:export", "write the pages of the project as plain Markdown files")
+    export.add_argument("target", metavar="DIR|FILE", help="a new or empty folder, or a file .tar, .tar.gz or .tgz")
+    export.add_argument(
+        "--force", action="store_true", help="replace the file; put the earlier export in this folder aside"
+    )
+
+
 def _import_commands(add_parser: AddParser) -> None:
     text = "bring in what was kept elsewhere"
     command = add_parser("import", help=text, description=text[0].upper() + text[1:] + ".")
@@ -312,7 +321,24 @@ def _import_commands(add_parser: AddParser) -> None:
     sessions.add_argument("--dry-run", action="store_true", help="only tell what would come")
     markdown = add("markdown", "imports:markdown", text)
     markdown.add_argument("folder", metavar="DIR", help="the folder, e.g. a vault of Obsidian or the docs of a project")
-    markdown.add_argument("--dry-run", action="store_true", help="only tell what would come")
+    basic = add("basic-memory", "imports:basic_memory", "bring in the notes of a basic-memory folder as pages")
+    basic.add_argument("folder", metavar="DIR", help="the folder of a basic-memory project, e.g. ~/basic-memory")
+    claude = add("claude-mem", "imports:claude_mem", "bring in the sessions of a claude-mem database as pages")
+    claude.add_argument("file", metavar="FILE", help="the database, e.g. ~/.claude-mem/claude-mem.db")
+    which = claude.add_mutually_exclusive_group()
+    which.add_argument(
+        "--from",
+        dest="named",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a project there (may be repeated; default: the one that is called like this one)",
+    )
+    which.add_argument("--all", action="store_true", help="every project there, each into the one of its name here")
+    graph = add("server-memory", "imports:server_memory", "bring in the entities of the MCP server server-memory")
+    graph.add_argument("file", metavar="FILE", help="its memory.jsonl")
+    for one in (markdown, basic, claude, graph):
+        one.add_argument("--dry-run", action="store_true", help="only tell what would come")
 
 
 def _server_commands(add: Add) -> None:

@@ -44,7 +44,9 @@ from ai_memory_mcp.tokens import Token
 
 if TYPE_CHECKING:
     from ai_memory_mcp.backup import Backup, Restored
+    from ai_memory_mcp.exporting import Export
     from ai_memory_mcp.importing_sessions import PastReport
+    from ai_memory_mcp.peers import PeerReport
 
 # C1, what breaks lines or turns the direction of text, and tags, which nobody sees but a model reads
 _UNSEEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f"
@@ -447,6 +449,14 @@ def imported(found: ImportReport) -> None:
         _enriched(found.enriched)
 
 
+def imported_from_peer(found: PeerReport) -> None:
+    """Print what an import of several projects did, or would do."""
+    for one in found.imports:
+        imported(one)
+    for name, reason in found.left_out.items():
+        out(safe(f"left out: {name}: {reason}"))
+
+
 def _enriched(found: Enriched) -> None:
     told = {
         "written": f"{len(found.pages):,} pages by the language model, in {found.calls:,} questions",
@@ -493,6 +503,16 @@ def backed_up(told: Backup) -> None:
         out(f"{len(told.left_out):,} left out:")
         _list([safe(f"  {name}: {reason}") for name, reason in told.left_out.items()])
     out("Keep it as you keep the memory itself: whoever has the file can read all of it.")
+
+
+def exported(told: Export) -> None:
+    """Print what was exported."""
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in told.kinds.items())
+    out(f"{styled(safe(told.target), 'cyan')}: {told.pages:,} pages of {safe(told.project)} ({kinds})")
+    if told.redacted:
+        out(f"{told.redacted:,} of them had secrets in them, which are redacted there; `lint` says which they are")
+    if told.aside:
+        out(safe(f"the export that was there before is {told.aside} now"))
 
 
 def restored(told: Restored) -> None:

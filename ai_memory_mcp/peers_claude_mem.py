@@ -1,0 +1,196 @@
+"""The database of claude-mem (src/services/sqlite/SessionStore.ts of claude-mem 13.15.3, schema 49, and what 13.25.3,
+schema 52, writes): a session becomes one page with what was asked, its summaries and its observations. Decisions and
+bugs that were fixed get pages of their own, too.
+
+The columns differ from version to version, so what is there is asked first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.index import foreign
+from ai_memory_mcp.peers_pages import Made, file_name, item, line, redacted
+from ai_memory_mcp.redact import Redactor
+
+_NEEDED = {
+    "sdk_sessions": {"id", "memory_session_id", "content_session_id", "project", "started_at"},
+    "observations": {"id", "memory_session_id", "project", "type", "title", "created_at"},
+    "session_summaries": {"id", "memory_session_id", "project", "request", "created_at"},
+}
+_SUMMARY = {
+    "request": "Request",
+    "investigated": "Investigated",
+    "learned": "Learned",
+    "completed": "Completed",
+    "next_steps": "Next steps",
+    "notes": "Notes",
+}
+_OWN_PAGES = {"decision": ("decisions", "decision"), "bugfix": ("gotchas", "gotcha")}
+PROMPT = 2_000  # characters of a prompt that are kept
+
+
+def projects(file: Path) -> dict[str, int]:
+    """Return the projects of a database, each with how many observations and summaries it has. Raises InputError for
+    another file, StorageError."""
+    if not file.is_file():
+        raise InputError(f"there is no file {file}; claude-mem keeps its own at ~/.claude-mem/claude-mem.db")
+    for table, needed in _NEEDED.items():
+        if missing := sorted(needed - foreign.columns(file, table)):
+            raise InputError(
+                f"{file} is no database of claude-mem, or of a version that is not known: {table} has no {missing[0]}"
+            )
+    found: dict[str, int] = {}
+    for table in ("observations", "session_summaries"):
+        sql = f"SELECT {_project(file, table)} AS project, count(*) AS many FROM {table} GROUP BY 1 ORDER BY 1"
+        for row in foreign.rows(file, sql):
+            found[str(row["project"])] = found.get(str(row["project"]), 0) + int(row["many"])
+    return found
+
+
+def pages(file: Path, names: Sequence[str], redactor: Redactor) -> Iterator[Made]:
+    """Yield the pages of projects. Raises StorageError for a file that is locked or damaged."""
+    sessions = {str(row["memory_session_id"]): row for row in foreign.rows(file, "SELECT * FROM sdk_sessions")}
+    prompts = _prompts(file)
+    told: dict[str, list[dict[str, Any]]] = {}
+    for table in ("session_summaries", "observations"):
+        marks = ", ".join("?" * len(names))
+        sql = f"SELECT * FROM {table} WHERE {_project(file, table)} IN ({marks}) ORDER BY id"
+        for row in foreign.rows(file, sql, tuple(names)):
+            told.setdefault(str(row["memory_session_id"]), []).append({**row, "table": table})
+    for ident, rows in told.items():
+        session = sessions.get(ident, {})
+        asked = prompts.get(str(session.get("content_session_id")), [])
+        yield from _session(ident, session, asked, rows, redactor)
+
+
+def _project(file: Path, table: str) -> str:
+    """The project of a row: work trees that were merged belong to their repository."""
+    merged = "merged_into_project" in foreign.columns(file, table)
+    return "COALESCE(merged_into_project, project)" if merged else "project"
+
+
+def _prompts(file: Path) -> dict[str, list[str]]:
+    if not {"content_session_id", "prompt_text"} <= foreign.columns(file, "user_prompts"):
+        return {}
+    found: dict[str, list[str]] = {}
+    for row in foreign.rows(file, "SELECT content_session_id, prompt_text FROM user_prompts ORDER BY id"):
+        found.setdefault(str(row["content_session_id"]), []).append(str(row["prompt_text"]))
+    return found
+
+
+def _session(
+    ident: str, session: dict[str, Any], prompts: list[str], rows: list[dict[str, Any]], redactor: Redactor
+) -> Iterator[Made]:
+    record, secret = redacted({"session": session, "prompts": prompts, "rows": rows}, redactor)
+    session, prompts, rows = record["session"], record["prompts"], record["rows"]
+    summaries = [row for row in rows if row["table"] == "session_summaries"]
+    observations = [row for row in rows if row["table"] == "observations"]
+    times = [_when(row.get("created_at"), row.get("created_at_epoch")) for row in rows]
+    began = _when(session.get("started_at"), session.get("started_at_epoch")) if session else min(times)
+    origin = {"agent": line(session.get("platform_source")), "session": line(session.get("content_session_id"))}
+    source = {key: value for key, value in origin.items() if value} or None
+    links: dict[int, str] = {}
+    for row in observations:
+        if own := _OWN_PAGES.get(str(row["type"])):
+            mark = f"{ident} {row['id']}"
+            path = f"{own[0]}/{file_name(_title(row), mark)}"
+            at = _when(row.get("created_at"), row.get("created_at_epoch"))
+            head = _head(_title(row), own[1], at, at, source, _listed(row.get("concepts")), line(row.get("subtitle")))
+            links[row["id"]] = path.removesuffix(".md")
+            yield Made(path, _observation(row) + "\n", head, redacted=secret)
+    title = _named(session, summaries, prompts) or f"Session of {began:%Y-%m-%d}"
+    path = f"sessions/{began:%Y/%m/%d}-{file_name('claude-mem', ident)}"
+    head = _head(title, "session", began, max([began, *times]), source, [], "")
+    yield Made(path, _text(prompts, summaries, observations, links), head, redacted=secret)
+
+
+def _head(
+    title: str, kind: str, created: datetime, updated: datetime, source: object, tags: list[str], summary: str
+) -> dict[str, object]:
+    return {
+        "title": title[:200],
+        "kind": kind,
+        "tags": tags or None,
+        "created": created,
+        "updated": updated,
+        "source": source,
+        "summary": summary or None,
+    }
+
+
+def _text(
+    prompts: list[str], summaries: list[dict[str, Any]], observations: list[dict[str, Any]], links: dict[int, str]
+) -> str:
+    parts = []
+    if prompts:
+        parts.append("\n".join(["## Asked", "", *(item(prompt[:PROMPT]) for prompt in prompts)]))
+    for row in summaries:
+        told = [
+            f"**{label}:** {str(row[key]).strip()}"
+            for key, label in _SUMMARY.items()
+            if str(row.get(key) or "").strip()
+        ]
+        files = _listed(row.get("files_edited"))
+        told += [f"**Files:** {', '.join(f'`{name}`' for name in files)}"] if files else []
+        at = _when(row.get("created_at"), row.get("created_at_epoch"))
+        parts.append("\n\n".join([f"## Summary, {at:%Y-%m-%d %H:%M} UTC", *told]))
+    for row in observations:
+        label = line(row["type"])
+        if row["id"] in links:
+            shown = "".join(char for char in _title(row) if char not in "[]|#")
+            parts.append(f"## {label}: [[{links[row['id']]}|{shown}]]")
+        else:
+            parts.append(f"## {label}: {_title(row)}\n\n{_observation(row)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _observation(row: dict[str, Any]) -> str:
+    facts = "\n".join(item(fact) for fact in _listed(row.get("facts")))
+    files = list(dict.fromkeys([*_listed(row.get("files_modified")), *_listed(row.get("files_read"))]))
+    parts = [
+        line(row.get("subtitle")),
+        str(row.get("narrative") or row.get("text") or "").strip(),
+        facts,
+        f"Files: {', '.join(f'`{name}`' for name in files)}" if files else "",
+    ]
+    return "\n\n".join(filter(None, parts)) or _title(row)
+
+
+def _title(row: dict[str, Any]) -> str:
+    return (line(row.get("title")) or line(row.get("subtitle")) or line(row.get("text")) or line(row["type"]))[:200]
+
+
+def _named(session: dict[str, Any], summaries: list[dict[str, Any]], prompts: list[str]) -> str:
+    requests = [line(row.get("request")) for row in summaries]
+    told = [line(session.get("custom_title")), *requests, line(session.get("user_prompt")), *map(line, prompts[:1])]
+    return next(filter(None, told), "")
+
+
+def _listed(value: object) -> list[str]:
+    """Lists are JSON in a column; what is none is one text."""
+    if not isinstance(value, str) or not value.strip():
+        return []
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return [value.strip()]
+    return [line(one) for one in found if line(one)] if isinstance(found, list) else [line(value)]
+
+
+def _when(text: object, epoch: object) -> datetime:
+    """Read a time: ISO 8601, else Unix ms."""
+    try:
+        told = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
+        return told.replace(tzinfo=told.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromtimestamp(float(str(epoch)) / 1000, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, timezone.utc)
