@@ -199,7 +199,8 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageError(f"{path}: {error}; if this stays, remove it and run: ai-memory-mcp embed") from error
+        full = "see whether the disk is full or failing; " if isinstance(error, sqlite3.OperationalError) else ""
+        raise StorageError(f"{path}: {error}; {full}if this stays, remove it and run: ai-memory-mcp embed") from error
 
 
 def _vectors(db: sqlite3.Connection, model: Model, ids: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
