@@ -20,6 +20,7 @@ Path = tuple[str, ...]
 _BOM = "\ufeff"
 _COLON = re.compile(r"[ \t]*:")
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z/][A-Za-z0-9_./-]*", re.I | re.A)
+_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
@@ -123,6 +124,8 @@ def _locate(text: str, path: Path) -> tuple[Any, list[Entry], dict[str, Entry]]:
     """The data, the document and the entries along the path as far as there are any, and what the last one holds."""
     import yaml
 
+    if odd := _ODD_BREAK.search(text):
+        raise EditError(f"{place(text, odd.start())}: a line ends as no editor ends one; change it by hand")
     data = parse(text)
     marks = ((token.start_mark.index, token.end_mark.index) for token in yaml.scan(text, yaml.SafeLoader))
     tokens = [(start, end) for start, end in marks if start < end]
@@ -208,7 +211,7 @@ def _inline(value: Any) -> str:
 
 def _added(text: str, parent: Entry, is_root: bool, block: str) -> str:
     if parent.node is None and (text.endswith("\n") or not text.strip(_BOM)):
-        return text + block + _newline(text)
+        return text + block + (re.search(r"\r?\n\Z", text) or [_newline(text)])[0]  # `_cut` leaves the new one
     at = parent.end
     if parent.hollow and parent.node is not None:
         if is_root and text[at : at + 1] not in ("", "\r", "\n"):

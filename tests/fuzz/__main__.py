@@ -26,7 +26,7 @@ def main() -> None:
         return
     AREAS[area](b"")  # what is made once is no reason to call the first input slow
     found = tempfile.mkdtemp(prefix="fuzz-corpus-")
-    words = [found, str(HERE / "seeds" / area), f"-max_total_time={what}", "-max_len=4096", "-timeout=60"]
+    words = [found, str(HERE / "seeds" / area), f"-max_total_time={what}", "-max_len=4096", "-timeout=60", "-seed=1"]
     atheris.Setup([sys.argv[0], *words, "-print_final_stats=1"], AREAS[area])
     atheris.Fuzz()
 
