@@ -98,7 +98,7 @@ def _refuse(home: Path, target: Path, force: bool, *, is_tar: bool) -> None:
     real, here = Path(os.path.realpath(target)), Path(os.path.realpath(home))
     if real.is_relative_to(here) or here.is_relative_to(real):
         raise InputError(f"{target} and the memory itself ({home}) must not lie in each other; name another place")
-    if Path.cwd().is_relative_to(real):  # the folder that has its name then is another one
+    if _inside(real):  # the folder that has its name then is another one
         raise InputError(f"{target} is the folder you are in, or around it; name another one")
     if not is_tar and target.name.lower().endswith(OTHER_ARCHIVES):
         raise InputError(f"{target} would be no folder and no tar; name a folder, or a file that ends in .tar.gz")
@@ -117,6 +117,13 @@ def _refuse(home: Path, target: Path, force: bool, *, is_tar: bool) -> None:
     if os.listdir(target) and not (force and _is_export(target)):
         hint = "; name another folder" if force or not _is_export(target) else "; name another folder, or say --force"
         raise InputError(f"{target} is not empty{' and no earlier export' if force else ''}{hint}")
+
+
+def _inside(folder: Path) -> bool:
+    """Tell whether this process is in a folder; one that is in a folder that is gone is in none."""
+    with suppress(OSError):
+        return Path.cwd().is_relative_to(folder)
+    return False
 
 
 def _is_export(folder: Path) -> bool:

@@ -55,7 +55,7 @@ def _page(source: Source, text: str, permalinks: dict[str, str], redactor: Redac
     head = clean[: len(clean) - len(body)]
     kind = str(meta.get("type", "")).strip().lower()
     told = {
-        "kind": kind if kind in _KINDS and "kind" not in meta else meta.get("kind"),
+        "kind": kind if kind in _KINDS and "kind" not in meta else None,
         "created": _when(meta, "created"),
         "updated": _when(meta, "modified") or _when(meta, "updated"),
     }

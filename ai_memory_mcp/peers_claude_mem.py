@@ -32,6 +32,7 @@ _SUMMARY = {
     "notes": "Notes",
 }
 _OWN_PAGES = {"decision": ("decisions", "decision"), "bugfix": ("gotchas", "gotcha")}
+_LISTS = ("facts", "concepts", "files_read", "files_modified", "files_edited")
 PROMPT = 2_000  # characters of a prompt that are kept
 
 
@@ -62,9 +63,9 @@ def pages(file: Path, names: Sequence[str], redactor: Redactor) -> Iterator[Made
         marks = ", ".join("?" * len(names))
         sql = f"SELECT * FROM {table} WHERE {_project(file, table)} IN ({marks}) ORDER BY id"
         for row in foreign.rows(file, sql, tuple(names)):
-            told.setdefault(str(row["memory_session_id"]), []).append({**row, "table": table})
+            told.setdefault(str(row["memory_session_id"]), []).append({**_read(row), "table": table})
     for ident, rows in told.items():
-        session = sessions.get(ident, {})
+        session = _read(sessions.get(ident, {}))
         asked = prompts.get(str(session.get("content_session_id")), [])
         yield from _session(ident, session, asked, rows, redactor)
 
@@ -101,7 +102,15 @@ def _session(
             mark = f"{ident} {row['id']}"
             path = f"{own[0]}/{file_name(_title(row), mark)}"
             at = _when(row.get("created_at"), row.get("created_at_epoch"))
-            head = _head(_title(row), own[1], at, at, source, _listed(row.get("concepts")), line(row.get("subtitle")))
+            head = _head(
+                _title(row),
+                own[1],
+                at,
+                at,
+                source,
+                [line(one) for one in row.get("concepts", ())],
+                line(row.get("subtitle")),
+            )
             links[row["id"]] = path.removesuffix(".md")
             yield Made(path, _observation(row) + "\n", head, redacted=secret)
     title = _named(session, summaries, prompts) or f"Session of {began:%Y-%m-%d}"
@@ -136,8 +145,8 @@ def _text(
             for key, label in _SUMMARY.items()
             if str(row.get(key) or "").strip()
         ]
-        files = _listed(row.get("files_edited"))
-        told += [f"**Files:** {', '.join(f'`{name}`' for name in files)}"] if files else []
+        files = _files(row.get("files_edited"))
+        told += [f"**Files:** {files}"] if files else []
         at = _when(row.get("created_at"), row.get("created_at_epoch"))
         parts.append("\n\n".join([f"## Summary, {at:%Y-%m-%d %H:%M} UTC", *told]))
     for row in observations:
@@ -151,13 +160,13 @@ def _text(
 
 
 def _observation(row: dict[str, Any]) -> str:
-    facts = "\n".join(item(fact) for fact in _listed(row.get("facts")))
-    files = list(dict.fromkeys([*_listed(row.get("files_modified")), *_listed(row.get("files_read"))]))
+    facts = "\n".join(item(fact) for fact in row.get("facts", ()))
+    files = _files(row.get("files_modified"), row.get("files_read"))
     parts = [
         line(row.get("subtitle")),
         str(row.get("narrative") or row.get("text") or "").strip(),
         facts,
-        f"Files: {', '.join(f'`{name}`' for name in files)}" if files else "",
+        f"Files: {files}" if files else "",
     ]
     return "\n\n".join(filter(None, parts)) or _title(row)
 
@@ -172,6 +181,12 @@ def _named(session: dict[str, Any], summaries: list[dict[str, Any]], prompts: li
     return next(filter(None, told), "")
 
 
+def _read(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with all of its texts as texts, and its lists as lists: as redaction has to see them."""
+    plain = {key: value.decode("utf-8", "replace") if isinstance(value, bytes) else value for key, value in row.items()}
+    return {key: _listed(value) if key in _LISTS else value for key, value in plain.items()}
+
+
 def _listed(value: object) -> list[str]:
     """Lists are JSON in a column; what is none is one text."""
     if not isinstance(value, str) or not value.strip():
@@ -179,8 +194,14 @@ def _listed(value: object) -> list[str]:
     try:
         found = json.loads(value)
     except (ValueError, RecursionError):
-        return [value.strip()]
-    return [line(one) for one in found if line(one)] if isinstance(found, list) else [line(value)]
+        return [value]
+    return [str(one) for one in found if str(one).strip()] if isinstance(found, list) else [value]
+
+
+def _files(*lists: object) -> str:
+    """Return file names in a row, each once."""
+    names = [line(name) for some in lists if isinstance(some, list) for name in some]
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 
 def _when(text: object, epoch: object) -> datetime:

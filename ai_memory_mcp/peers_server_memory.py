@@ -36,9 +36,11 @@ def pages(file: Path, redactor: Redactor) -> Iterator[Made]:
             secret.add(name)
         if relation:
             relations.setdefault(name, []).append(clean)
+            entities.setdefault(name, {})
         else:
-            known = entities.setdefault(name, {**clean, "observations": []})
-            known["observations"] += [one for one in clean["observations"] if one not in known["observations"]]
+            known = entities.setdefault(name, {})
+            known.setdefault("entityType", clean["entityType"])
+            known.setdefault("observations", {}).update(dict.fromkeys(clean["observations"]))
     yield from _pages(entities, relations, secret, os.stat(file).st_mtime)
 
 
@@ -79,11 +81,11 @@ def _pages(
     for name, entity in entities.items():
         related = [_related(one, files) for one in relations.get(name, ())]
         parts = [
-            "\n".join(item(one) for one in entity["observations"] if str(one).strip()),
+            "\n".join(item(one) for one in entity.get("observations", ()) if one.strip()),
             "\n".join(["## Relations", "", *dict.fromkeys(related)]) if related else "",
         ]
-        body = "\n\n".join(filter(None, parts)) or f"{line(name)} ({line(entity['entityType'])})"
-        kind = line(entity["entityType"])
+        kind = line(entity.get("entityType"))
+        body = "\n\n".join(filter(None, parts)) or f"{line(name)} ({kind})"
         head = {"title": line(name)[:200], "kind": "concept", "tags": [kind] if kind else None}
         yield Made(f"concepts/{files[name]}", body + "\n", head, at, name in secret)
 

@@ -161,6 +161,17 @@ BROKEN: dict[str, tuple[bytes, str]] = {
 }
 
 
+def test_what_older_versions_let_in_is_kept(memory: LocalMemory, own_home: Path) -> None:
+    file = own_home / "memory.jsonl"
+    told = [relation("Ghost", "haunts", "Nobody"), entity("A", "one"), entity("A", "one", "two"), entity("\ud800", "x")]
+    file.write_text(lines(*told))
+    report = peers.server_memory(memory, HERE, file)
+
+    assert len(report.added) == 3
+    assert page(memory, "concepts/ghost.md").body == "## Relations\n\n- haunts Nobody\n"
+    assert page(memory, "concepts/a.md").body == "- one\n- two\n"
+
+
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_graph_brings_in_nothing(memory: LocalMemory, own_home: Path, case: str) -> None:
     data, said = BROKEN[case]
@@ -335,6 +346,13 @@ def other_version(file: Path) -> None:
         db.execute("ALTER TABLE observations RENAME COLUMN memory_session_id TO sdk_session_id")
 
 
+def endless(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("ALTER TABLE observations RENAME TO real")
+        more = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+        db.execute(f"CREATE VIEW observations AS {more} SELECT real.* FROM real, n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -343,6 +361,7 @@ def other_version(file: Path) -> None:
         (corrupt, "malformed"),
         (other_tables, "no database of claude-mem, or of a version that is not known: sdk_sessions has no"),
         (other_version, "observations has no memory_session_id"),
+        (endless, "observations has no"),
     ],
 )
 def test_another_or_a_broken_database_brings_in_nothing(
@@ -354,6 +373,22 @@ def test_another_or_a_broken_database_brings_in_nothing(
         peers.claude_mem(memory, kiln, mem)
 
     assert texts(memory) == {}
+
+
+def test_secrets_over_several_lines_or_in_bytes_are_seen(
+    memory: LocalMemory, home: Path, mem: Path, kiln: Scope
+) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\n" + "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n" * 4 + "-----END PRIVATE KEY-----"
+    with closing(sqlite3.connect(mem)) as db:
+        db.execute("UPDATE observations SET facts = ?, narrative = ?", (json.dumps([f"it is\n{key}"]), SECRET.encode()))
+        db.commit()
+    watching = Watching(memory.res)
+    peers.claude_mem(watching, kiln, mem)
+    watching.close()
+
+    assert "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC" not in watching.seen
+    assert SECRET not in watching.seen
+    assert nothing_of(home, SECRET)
 
 
 @pytest.mark.slow

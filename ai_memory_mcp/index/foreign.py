@@ -26,7 +26,9 @@ def rows(path: Path, sql: str, args: Sequence[object] = ()) -> Iterator[dict[str
 
 def columns(path: Path, table: str) -> frozenset[str]:
     """Return the names of a table's columns; none where there is no such table. Raises StorageError as `rows` does."""
-    return frozenset(str(row["name"]) for row in rows(path, "SELECT name FROM pragma_table_info(?)", (table,)))
+    real = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1"  # a view may never end
+    sql = f"SELECT name FROM pragma_table_info(?1) WHERE EXISTS ({real})"
+    return frozenset(str(row["name"]) for row in rows(path, sql, (table,)))
 
 
 def _address(path: Path) -> str:

@@ -1,4 +1,5 @@
-"""Pages per second and memory of `import markdown`: `python tests/benchmarks/bench_import.py [PAGES ...]`.
+"""Pages per second and memory of `import markdown`: `python tests/benchmarks/bench_import.py [PAGES ...]`; with `peers`
+what other memories have kept, 10,000 items of each, and the export of all of it.
 
 Files of 1-2 KB, every other one with front matter, each with a link; in one folder, then 100 to a folder. Each home is
 filled by a process of its own, whose peak memory is told; while it works another process searches, and its slowest
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -121,8 +123,64 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def fill_peers(base: Path, items: int) -> dict[str, str]:
+    """Write what three other memories would have; returns the file of each."""
+    chance = random.Random(7)
+    words = ["".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 10))) for _ in range(10_000)]
+
+    def said(many: int) -> str:
+        return " ".join(chance.choices(words, k=many))
+
+    with open(base / "memory.jsonl", "w", encoding="utf-8") as graph:
+        for number in range(items):
+            entity = {"type": "entity", "name": f"Thing {number}", "entityType": "thing"}
+            graph.write(json.dumps({**entity, "observations": [said(20), said(20)]}) + "\n")
+        for number in range(items):
+            ends = {"from": f"Thing {number}", "to": f"Thing {number * 7 % items}", "relationType": "uses"}
+            graph.write(json.dumps({"type": "relation", **ends}) + "\n")
+    fill(base / "basic-memory", items, flat=False)
+    kinds = ("decision", "bugfix", "discovery", "feature", "change")
+    db = sqlite3.connect(base / "claude-mem.db")
+    db.executescript(
+        "CREATE TABLE sdk_sessions (id, memory_session_id, content_session_id, project, started_at);"
+        "CREATE TABLE session_summaries (id, memory_session_id, project, request, created_at);"
+        "CREATE TABLE observations (id, memory_session_id, project, type, title, narrative, created_at);"
+    )
+    at = "2026-09-01T10:00:00Z"
+    for number in range(items // 50):
+        db.execute("INSERT INTO sdk_sessions VALUES (?, ?, ?, 'x', ?)", (number, f"m{number}", f"c{number}", at))
+        db.execute("INSERT INTO session_summaries VALUES (?, ?, 'x', ?, ?)", (number, f"m{number}", said(20), at))
+    for number in range(items):
+        row = (number, f"m{number // 50}", kinds[number % 5], said(6), said(100), at)
+        db.execute("INSERT INTO observations VALUES (?, ?, 'x', ?, ?, ?, ?)", row)
+    db.commit()
+    db.close()
+    return {name: f"{base}/{name}" for name in ("basic-memory", "claude-mem.db", "memory.jsonl")}
+
+
+def measure_peers(items: int) -> None:
+    """Import as much from each of three other memories twice, then export it."""
+    with tempfile.TemporaryDirectory() as base:
+        env = {**os.environ, "HOME": base, "AI_MEMORY_HOME": f"{base}/memory"}
+        found = fill_peers(Path(base), items)
+        commands = [
+            ["import", "basic-memory", found["basic-memory"]],
+            ["import", "claude-mem", found["claude-mem.db"], "--from", "x"],
+            ["import", "server-memory", found["memory.jsonl"]],
+        ]
+        for command in [*(one for one in commands for _ in range(2)), ["export", f"{base}/out.tar.gz"]]:
+            started = time.perf_counter()
+            project = ["--project", "general"]
+            done = subprocess.run([*COMMAND, *command, *project], env=env, cwd=base, check=True, stdout=subprocess.PIPE)
+            took = time.perf_counter() - started
+            print(f"{' '.join(command[:2]):25} {took:6.1f} s  {done.stdout.decode().splitlines()[0]}", flush=True)
+
+
 def main() -> None:
-    """Measure every number of pages in both shapes."""
+    """Measure every number of pages in both shapes, or the other memories."""
+    if sys.argv[1:] == ["peers"]:
+        measure_peers(10_000)
+        return
     for pages in [int(word) for word in sys.argv[1:]] or [50_000]:
         for flat in (True, False):
             measure(pages, flat=flat)
