@@ -548,7 +548,16 @@ def _header_span(kind: int, value: str, begin: int, end: int) -> "Span | None":
         if len(rest) < 4 or _placeholder(rest) or (rest.isalpha() and rest == rest.lower() and len(rest) < 16):
             return None
         return begin + skip, end, "authorization"
-    return (begin, end, "authorization") if _secret_text(WEAK, value.strip(), ":") else None
+    return (begin, end, "authorization") if _secret_text(WEAK, _unredacted(value).strip(), ":") else None
+
+
+def _unredacted(value: str) -> str:
+    """A value without the marks of what was redacted before: they are no part of a secret."""
+    first, *parts = value.split("[REDACTED:")
+    for part in parts:
+        label, end, rest = part.partition("]")
+        first += rest if end and not label.strip(LOWER + "-") else "[REDACTED:" + part
+    return first
 
 
 def name_kind(name: str) -> int:

@@ -1,7 +1,6 @@
 """Redaction: nothing of a secret survives, and ordinary text does."""
 
 import json
-import re
 import time
 
 import labelled_harmless
@@ -203,8 +202,6 @@ def test_the_scan_sees_whatever_redaction_would_change(before, case, after, cut)
 @given(neighbours, st.sampled_from([("", ""), *CORPUS]), neighbours)
 def test_redaction_is_idempotent_on_random_texts(before, case, after):
     once = redactor.text(before + case[0] + after)
-    if re.search(r"\w\[REDACTED", once):  # with what stands right before it, a mark can be the value of a header
-        once = redactor.text(once)
     assert redactor.text(once) == once
 
 
