@@ -226,7 +226,6 @@ def assigned(text: str, low: str) -> "Iterator[Span]":
                 end = max(end, stop)
             if span is not None:
                 yield span
-                end = max(end, span[1])
             at = low.find(word, end)
 
 

@@ -199,6 +199,7 @@ def test_the_scan_sees_whatever_redaction_would_change(before, case, after, cut)
 
 @settings(max_examples=200, deadline=None)
 @example("Authorization:0", (pem("EC PRIVATE KEY"), ""), "")
+@example("Password: 0", ("$password = 'S3cr3t-Passw0rd!';", ""), "")
 @given(neighbours, st.sampled_from([("", ""), *CORPUS]), neighbours)
 def test_redaction_is_idempotent_on_random_texts(before, case, after):
     once = redactor.text(before + case[0] + after)
