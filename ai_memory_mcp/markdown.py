@@ -12,7 +12,7 @@ import re
 import unicodedata
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple, cast, get_args
 
@@ -73,9 +73,9 @@ def set_keys(text: str, changes: Mapping[str, object]) -> str:
     is written anew in that form.
     """
     parts = _split(text)
-    block = _edit(_as_lines(parts), changes) if parts.opening else None
-    if block is not None:
-        return parts.bom + parts.opening + block + parts.closing + parts.body
+    block, spots = _as_lines(parts)
+    if parts.opening and spots is not None:
+        return parts.bom + parts.opening + _edit(block, spots, changes) + parts.closing + parts.body
     end = "\r\n" if "\r\n" in text[:1000] else "\n"
     lines = "".join(_line(key, value) + end for key, value in changes.items() if value is not None)
     bom = "\ufeff" if text.startswith("\ufeff") else ""
@@ -128,18 +128,18 @@ class _Spot(NamedTuple):
     end: int
 
 
-def _as_lines(parts: _Split) -> str:
-    """Return the block as `key: value` lines when it is readable in another form, else as it is."""
-    if _spots(parts.block) is not None or "*" in parts.block:  # an alias may stand for more than fits anywhere
-        return parts.block
+def _as_lines(parts: _Split) -> tuple[str, list[_Spot] | None]:
+    """Return the block as `key: value` lines when it is readable in another form, else as it is; and its keys, None
+    where it is no plain `key: value` mapping."""
+    block, spots = parts.block, _spots(parts.block)
+    if spots is not None or "*" in block:  # an alias may stand for more than fits anywhere
+        return block, spots
     end = "\r\n" if "\r\n" in parts.opening else "\n"
-    return "".join(_line(key, value) + end for key, value in _load(parts.block)[0].items()) or parts.block
+    anew = "".join(_line(key, value) + end for key, value in _load(block)[0].items())
+    return (anew, _spots(anew)) if anew else (block, None)
 
 
-def _edit(block: str, changes: Mapping[str, object]) -> str | None:
-    spots = _spots(block)
-    if spots is None:
-        return None
+def _edit(block: str, spots: Sequence[_Spot], changes: Mapping[str, object]) -> str:
     last = {spot.key: spot for spot in spots}  # of doubled keys the last one counts
     for spot in reversed(spots):
         if spot.key in changes and (changes[spot.key] is None or last[spot.key] is spot):
@@ -162,14 +162,14 @@ def _replace(block: str, spot: _Spot, value: object) -> str:
     return line + ("" if not comments or line.endswith("\n") else "\n") + comments + block[line_end:]
 
 
-_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
+ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
 
 
 def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
     import yaml
 
-    if _ODD_BREAK.search(block):
+    if ODD_BREAK.search(block):
         return None
     try:
         root = yaml.compose(block, _loader())
@@ -284,7 +284,7 @@ def text_from(page: Page, previous: str = "") -> str:
     parts = _split(previous)
     head = parts.bom + parts.opening + parts.block + parts.closing
     meta, trouble = _load(parts.block)
-    if trouble or _spots(_as_lines(parts)) is None:
+    if trouble or _as_lines(parts)[1] is None:
         head, meta = "", {}
     now = _front_matter(page)
     before = _front_matter(page_from(page.path, head, project="", created=_EPOCH, updated=_EPOCH))

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ai_memory_mcp.agents.jsonedit import EditError, place
+from ai_memory_mcp.markdown import ODD_BREAK
 
 Path = tuple[str, ...]
 
 _BOM = "\ufeff"
 _COLON = re.compile(r"[ \t]*:")
 _PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[A-Za-z/][A-Za-z0-9_./-]*", re.I | re.A)
-_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
@@ -124,7 +124,7 @@ def _locate(text: str, path: Path) -> tuple[Any, list[Entry], dict[str, Entry]]:
     """The data, the document and the entries along the path as far as there are any, and what the last one holds."""
     import yaml
 
-    if odd := _ODD_BREAK.search(text):
+    if odd := ODD_BREAK.search(text):
         raise EditError(f"{place(text, odd.start())}: a line ends as no editor ends one; change it by hand")
     data = parse(text)
     marks = ((token.start_mark.index, token.end_mark.index) for token in yaml.scan(text, yaml.SafeLoader))

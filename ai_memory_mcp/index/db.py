@@ -137,5 +137,10 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = "see whether the disk is full or failing; " if isinstance(error, sqlite3.OperationalError) else ""
-        raise StorageError(f"{path}: {error}; {full}if this stays, run: ai-memory-mcp reindex") from error
+        raise sqlite_error(path, error, "run: ai-memory-mcp reindex") from error
+
+
+def sqlite_error(path: Path, error: sqlite3.Error, mended: str) -> StorageError:
+    """Return what SQLite says of a file as an error of ours; `mended` is how the file is made anew."""
+    full = "see whether the disk is full or failing; " if isinstance(error, sqlite3.OperationalError) else ""
+    return StorageError(f"{path}: {error}; {full}if this stays, {mended}")

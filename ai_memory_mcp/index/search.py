@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ai_memory_mcp.entities import has_name
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.index.rows import LONGEST, SHORTEST, grams, millis
 from ai_memory_mcp.index.schema import PASSAGE_BITS, SEQ_BITS
@@ -273,6 +272,8 @@ def observations(
 def naming(db: Db, names: Iterable[str], project_id: str, kinds: Sequence[str], most: int) -> dict[str, list[str]]:
     """Return by name the paths of the project's current pages of these kinds that have it, in title or text, the newest
     page first. A name is left out whose words stand so in more than `most` passages: it tells little."""
+    from ai_memory_mcp.entities import has_name  # not at the top: a search does without
+
     narrow = _narrow(db, Question(terms=()), [project_id], kinds, "passages")
     found: dict[str, list[str]] = {}
     for name in names:

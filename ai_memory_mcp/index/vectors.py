@@ -22,8 +22,8 @@ from operator import mul
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.files import locked
+from ai_memory_mcp.index.db import sqlite_error
 from ai_memory_mcp.index.schema import PASSAGE_BITS
 from ai_memory_mcp.passages import pieces
 
@@ -199,8 +199,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        full = "see whether the disk is full or failing; " if isinstance(error, sqlite3.OperationalError) else ""
-        raise StorageError(f"{path}: {error}; {full}if this stays, remove it and run: ai-memory-mcp embed") from error
+        raise sqlite_error(path, error, "remove it and run: ai-memory-mcp embed") from error
 
 
 def _vectors(db: sqlite3.Connection, model: Model, ids: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
