@@ -65,8 +65,8 @@ def prompt(
     parts = [
         ("session", course(observations)),
         ("page-by-rule", plain(page_by_rule, PAGE)),
-        *(("given-page", _page(one, RELATED)) for one in related),
-        *(("rule", _page(one, RULES)) for one in rules),
+        *(("given-page", given(one, RELATED)) for one in related),
+        *(("rule", given(one, RULES)) for one in rules),
     ]
     return "\n\n".join(fence(text, source) for source, text in parts if text.strip())
 
@@ -111,7 +111,8 @@ def _step(seen: Observation) -> str:
     return ""
 
 
-def _page(one: Related, limit: int) -> str:
+def given(one: Related, limit: int) -> str:
+    """Return a page that the model is shown."""
     page = one.page
     pinned = ", pinned" if page.pinned else ""
     head = f"path: {page.path}\nkind: {page.kind}{pinned}\ntitle: {plain(page.title, 200)}"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, Field
 
 from ai_memory_mcp.consolidate_model import PageAnswer, Related
-from ai_memory_mcp.consolidate_prompt import plain
+from ai_memory_mcp.consolidate_prompt import given, plain
 from ai_memory_mcp.language import language_of
 from ai_memory_mcp.model import Excerpt
 from ai_memory_mcp.prose import code, fence, unmarked, without_html
@@ -115,9 +115,7 @@ def prompt(asking: Asking, earlier: Sequence[Related]) -> str:
     parts = [
         ("repository", f"{one.of}: {' '.join(plain(one.source, 300).split())}\n\n{one.text}") for one in asking.excerpts
     ]
-    for page, _, _ in earlier:
-        head = f"path: {page.path}\nkind: {page.kind}\ntitle: {plain(page.title, 200)}"
-        parts.append(("given-page", f"{head}\n\n{plain(page.body, EARLIER)}"))
+    parts += [("given-page", given(one, EARLIER)) for one in earlier]
     return "\n\n".join(fence(text, source) for source, text in parts)
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Meta = dict[str, object]  # values are str, list or dict of these
 
+# for a class of characters: C1, what breaks lines or turns the direction of text, and tags, which only a model reads
+UNSEEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f"
+ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
 _MAX_FRONT_MATTER = 64 * 1024  # characters; a longer block is text that happens to begin with a rule
 _FENCED = re.compile(r"\A(\ufeff?)(---[ \t]*\r?\n)(.*?)(^---[ \t]*(?:\r?\n|\Z))", re.S | re.M)
 
@@ -160,9 +163,6 @@ def _replace(block: str, spot: _Spot, value: object) -> str:
         return block[: spot.start] + comments + rest
     line = f"{block[: spot.colon + 1]} {dump(value)}{block[spot.end : line_end]}"
     return line + ("" if not comments or line.endswith("\n") else "\n") + comments + block[line_end:]
-
-
-ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")  # ends a line for YAML, and for nobody else
 
 
 def _spots(block: str) -> list[_Spot] | None:

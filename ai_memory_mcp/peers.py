@@ -75,10 +75,10 @@ def claude_mem(
         wanted, left_out = _by_name(there, memory.projects())
     else:
         wanted, left_out = {scope: _chosen(there, named, memory, scope)}, {}
-    made = {target: list(peers_claude_mem.pages(file, names, home.redactor)) for target, names in wanted.items()}
+    made = peers_claude_mem.pages(file, list(wanted.values()), home.redactor)
     reports = (
         _bring(memory, target, pages, home, "claude-mem", file, dry_run=dry_run, progress=progress)
-        for target, pages in made.items()
+        for target, pages in zip(wanted, made, strict=True)
     )
     return PeerReport(imports=tuple(reports), left_out=left_out)
 

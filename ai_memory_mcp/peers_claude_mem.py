@@ -8,14 +8,15 @@ The columns differ from version to version, so what is there is asked first.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.index import foreign
-from ai_memory_mcp.peers_pages import Made, file_name, item, line, redacted
+from ai_memory_mcp.markdown import when_from
+from ai_memory_mcp.peers_pages import Made, file_name, item, line, link, redacted
 from ai_memory_mcp.redact import Redactor
 
 _NEEDED = {
@@ -54,20 +55,25 @@ def projects(file: Path) -> dict[str, int]:
     return found
 
 
-def pages(file: Path, names: Sequence[str], redactor: Redactor) -> Iterator[Made]:
-    """Yield the pages of projects. Raises StorageError for a file that is locked or damaged."""
+def pages(file: Path, wanted: Sequence[Sequence[str]], redactor: Redactor) -> list[list[Made]]:
+    """Return for each group of projects their pages. Raises StorageError for a file that is locked or damaged."""
     sessions = {str(row["memory_session_id"]): row for row in foreign.rows(file, "SELECT * FROM sdk_sessions")}
     prompts = _prompts(file)
+    return [
+        [made for told in _told(file, names).items() for made in _session(*told, sessions, prompts, redactor)]
+        for names in wanted
+    ]
+
+
+def _told(file: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return what was kept of projects, by session."""
     told: dict[str, list[dict[str, Any]]] = {}
     for table in ("session_summaries", "observations"):
         marks = ", ".join("?" * len(names))
         sql = f"SELECT * FROM {table} WHERE {_project(file, table)} IN ({marks}) ORDER BY id"
         for row in foreign.rows(file, sql, tuple(names)):
             told.setdefault(str(row["memory_session_id"]), []).append({**_read(row), "table": table})
-    for ident, rows in told.items():
-        session = _read(sessions.get(ident, {}))
-        asked = prompts.get(str(session.get("content_session_id")), [])
-        yield from _session(ident, session, asked, rows, redactor)
+    return told
 
 
 def _project(file: Path, table: str) -> str:
@@ -86,8 +92,14 @@ def _prompts(file: Path) -> dict[str, list[str]]:
 
 
 def _session(
-    ident: str, session: dict[str, Any], prompts: list[str], rows: list[dict[str, Any]], redactor: Redactor
+    ident: str,
+    rows: list[dict[str, Any]],
+    sessions: Mapping[str, dict[str, Any]],
+    asked: Mapping[str, list[str]],
+    redactor: Redactor,
 ) -> Iterator[Made]:
+    session = _read(sessions.get(ident, {}))
+    prompts = asked.get(str(session.get("content_session_id")), [])
     record, secret = redacted({"session": session, "prompts": prompts, "rows": rows}, redactor)
     session, prompts, rows = record["session"], record["prompts"], record["rows"]
     summaries = [row for row in rows if row["table"] == "session_summaries"]
@@ -111,7 +123,7 @@ def _session(
                 [line(one) for one in row.get("concepts", ())],
                 line(row.get("subtitle")),
             )
-            links[row["id"]] = path.removesuffix(".md")
+            links[row["id"]] = path
             yield Made(path, _observation(row) + "\n", head, redacted=secret)
     title = _named(session, summaries, prompts) or f"Session of {began:%Y-%m-%d}"
     path = f"sessions/{began:%Y/%m/%d}-{file_name('claude-mem', ident)}"
@@ -152,8 +164,7 @@ def _text(
     for row in observations:
         label = line(row["type"])
         if row["id"] in links:
-            shown = "".join(char for char in _title(row) if char not in "[]|#")
-            parts.append(f"## {label}: [[{links[row['id']]}|{shown}]]")
+            parts.append(f"## {label}: {link(links[row['id']], _title(row))}")
         else:
             parts.append(f"## {label}: {_title(row)}\n\n{_observation(row)}")
     return "\n\n".join(parts) + "\n"
@@ -207,11 +218,7 @@ def _files(*lists: object) -> str:
 def _when(text: object, epoch: object) -> datetime:
     """Read a time: ISO 8601, else Unix ms."""
     try:
-        told = datetime.fromisoformat(str(text).strip().replace("Z", "+00:00"))
-        return told.replace(tzinfo=told.tzinfo or timezone.utc).astimezone(timezone.utc)
-    except (ValueError, OverflowError):
-        pass
-    try:
-        return datetime.fromtimestamp(float(str(epoch)) / 1000, timezone.utc)
+        counted = datetime.fromtimestamp(float(str(epoch)) / 1000, timezone.utc)
     except (ValueError, OverflowError, OSError):
-        return datetime.fromtimestamp(0, timezone.utc)
+        counted = datetime.fromtimestamp(0, timezone.utc)
+    return when_from(text, counted)

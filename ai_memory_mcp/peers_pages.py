@@ -33,6 +33,12 @@ def file_name(title: str, told_apart_by: str = "") -> str:
     return f"{markdown.slug(title)}-{mark}.md" if told_apart_by else f"{markdown.slug(title)}.md"
 
 
+def link(path: str, label: str) -> str:
+    """Return a link to a page with words that cannot end it."""
+    shown = "".join(char for char in label if char not in "[]|#")
+    return f"[[{path.removesuffix('.md')}|{shown}]]"
+
+
 def line(text: object) -> str:
     """Return a text as one line."""
     return " ".join(str(text or "").split())

@@ -12,7 +12,7 @@ from typing import Any
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import storage_error
-from ai_memory_mcp.peers_pages import Made, file_name, item, line, redacted
+from ai_memory_mcp.peers_pages import Made, file_name, item, line, link, redacted
 from ai_memory_mcp.redact import Redactor
 
 LARGEST = 256 * 2**20  # bytes of a file
@@ -103,6 +103,5 @@ def _files(names: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 def _related(relation: dict[str, Any], files: dict[str, str]) -> str:
     to = line(relation["to"])
-    label = "".join(char for char in to if char not in "[]|#")
     file = files.get(relation["to"])
-    return f"- {line(relation['relationType'])} " + (f"[[{file.removesuffix('.md')}|{label}]]" if file else to)
+    return f"- {line(relation['relationType'])} " + (link(file, to) if file else to)

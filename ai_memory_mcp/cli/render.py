@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from ai_memory_mcp.markdown import UNSEEN
 from ai_memory_mcp.model import (
     Answer,
     Consolidation,
@@ -48,10 +49,8 @@ if TYPE_CHECKING:
     from ai_memory_mcp.importing_sessions import PastReport
     from ai_memory_mcp.peers import PeerReport
 
-# C1, what breaks lines or turns the direction of text, and tags, which nobody sees but a model reads
-_UNSEEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f"
-_BEYOND_C0 = re.compile(f"[{_UNSEEN}]")  # JSON itself escapes only the controls below these
-_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{_UNSEEN}]")
+_BEYOND_C0 = re.compile(f"[{UNSEEN}]")  # JSON itself escapes only the controls below these
+_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{UNSEEN}]")
 _CLEAR = "\r\x1b[K"
 LISTED = 20  # lines of a list that may be long
 LINTED = 10  # findings of one rule

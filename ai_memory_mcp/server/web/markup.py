@@ -19,16 +19,14 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from ai_memory_mcp.markdown import slug
+from ai_memory_mcp.markdown import UNSEEN, slug
 
 Resolve = Callable[[str], "str | None"]  # target of a link, as it is written -> address of its page
 
 LONGEST = 200_000  # characters; more is shown as plain text
 LONGEST_CODE = 20_000  # characters that are coloured
 MOST_LINKS = 5_000  # brackets in a text that is read as Markdown
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\U000e0000-\U000e007f\ud800-\udfff\ufeff]"
-)
+_UNSEEN = re.compile(f"[\x00-\x08\x0b-\x1f{UNSEEN}\ud800-\udfff\ufeff]")
 _HEADINGS = tuple(f"h{level}" for level in range(1, 7))
 _TAGS = set("p ul ol li pre code span em strong s a blockquote hr br table thead tbody tr th td".split()) | set(
     _HEADINGS
