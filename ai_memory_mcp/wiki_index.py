@@ -27,6 +27,7 @@ def locked_index(path: Path) -> Iterator[bool]:
     It is ours from its first moment: killed before it said so, it would stand in git's way for good.
     """
     ours = path.with_name("ai-memory-index")  # one at a time: the caller holds the wiki's lock
+    drop_own_lock(path)  # one that a disk did not let go
     ours.write_bytes(_INDEX_LOCK)
     try:
         os.link(ours, path)

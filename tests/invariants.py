@@ -47,9 +47,10 @@ def journals(home: Path) -> list[Path]:
 
 
 def said(path: Path) -> bytes:
-    """Return what a file of the journal says."""
+    """Return what a file of the journal says: a last line that is torn is nobody's, the next writer cuts it off."""
     data = path.read_bytes()
-    return gzip.decompress(data) if path.suffix == ".gz" else data
+    whole = gzip.decompress(data) if path.suffix == ".gz" else data
+    return whole[: whole.rfind(b"\n") + 1]
 
 
 def spooled(home: Path) -> set[str]:

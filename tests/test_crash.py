@@ -25,6 +25,7 @@ EVERY = os.environ.get("FAULTS", "")
 QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
 FOUND = {  # act -> how and at which operation it went wrong in a full sweep
     "write": ((TORN, "write .*/ai-memory-stale"),),
+    "handoff-leave": ((BROKEN, "unlink .*/ai-memory-index"), (BROKEN, "unlink .*/index.lock")),
     "sync-first": ((KILL, "rename .*/ai-memory-roots"),),
     "sync": ((KILL, "write .*/pack/tmp_pack"), (KILL, "rename .*/refs/ai-memory/fetched$")),
 }
