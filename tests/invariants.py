@@ -35,7 +35,7 @@ def events(home: Path) -> Counter[str]:
     """Count, by event id, what was stored of events: an observation, an offer, or why not. None may be there twice."""
     found: Counter[str] = Counter()
     for path in journals(home):
-        records = (json.loads(line) for line in said(path).splitlines(keepends=True) if line.endswith(b"\n"))
+        records = (json.loads(line) for line in said(path).splitlines())
         found.update(one["id"] for one in records if one["type"] in ("observation", "offer", "unstored"))
     return found
 
