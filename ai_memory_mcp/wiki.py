@@ -7,6 +7,7 @@ has run. Reading pages never imports dulwich.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ai_memory_mcp.wiki_rewrite import Edit
 
 _QUICK_INDEX = 256 * 1024  # bytes of git's index: about 2,500 pages, 25 ms to rewrite
+_TOGETHER = 1_000  # pages
 _CONFIG = b"""[core]
 \trepositoryformatversion = 0
 \tfilemode = false
@@ -145,15 +147,51 @@ class ProjectWiki:
             edited = self._edited(repo, [path for path, data in pages.items() if _differs(self.folder / path, data)])
             self._record(repo, edited, _by_hand(edited), "by hand", when)
             gone = []
-            for path, data in pages.items():
-                if data is None:
-                    gone.append(path)
-                else:
-                    self._put(self.folder / path, data)
-            made = self._record(repo, pages, f"{message}\n\n{wiki_git.ON_PURPOSE}" if gone else message, author, when)
+            with self._together(repo, pages):
+                for path, data in pages.items():
+                    if data is None:
+                        gone.append(path)
+                    else:
+                        self._put(self.folder / path, data)
+                message = f"{message}\n\n{wiki_git.ON_PURPOSE}" if gone else message
+                made = self._record(repo, pages, message, author, when)
             for path in gone:  # only now: one that is gone from the disk alone stays in history, and nobody asks again
                 self._put(self.folder / path, None)
             return made
+
+    @contextmanager
+    def _together(self, repo: Repo, pages: Mapping[str, bytes | None]) -> Iterator[None]:
+        """Write pages so that all are there or none: one alone would pass for an edit by hand.
+
+        A note tells meanwhile what is written; where it is found, that is undone. An import is not worth the room.
+        """
+        note = self._git / wiki_git.WRITING
+        if not 1 < len(pages) <= _TOGETHER:
+            yield
+            return
+        written = {path: wiki_git.blob_id(data).hex() for path, data in pages.items() if data is not None}
+        files.write_atomic(note, json.dumps(written).encode())
+        try:
+            yield
+        except (OSError, StorageError):
+            with suppress(OSError, StorageError):  # then the next one does it
+                self._undo(repo)
+            raise
+        with suppress(StorageError):  # the next one finds all of it in history
+            files.remove(note)
+
+    def _undo(self, repo: Repo) -> None:
+        """Put back what was written for a commit that was not made; what somebody has edited since stays."""
+        note = self._git / wiki_git.WRITING
+        trees, root = wiki_git.Trees(repo), wiki_git.root_of(repo, wiki_git.head_of(repo))
+        written: dict[str, str] = {}
+        with suppress(ValueError):  # the power was cut
+            written = json.loads(note.read_bytes())
+        for path, data in self._present(written):
+            blob, kept = wiki_git.blob_id(data), trees.blob(root, path)
+            if blob.hex() == written[path] and blob != kept:
+                self._put(self.folder / path, None if kept is None else wiki_git.read_object(repo, kept))
+        files.remove(note)
 
     def uncommitted(self, candidates: Iterable[str]) -> dict[str, bytes]:
         """Those of the given pages whose bytes on disk are not the ones in history. Pages gone from disk
@@ -257,6 +295,8 @@ class ProjectWiki:
                 self._clean_up()
             new = self._begin()
             repo = stack.enter_context(self._repository())
+            if (self._git / wiki_git.WRITING).exists():
+                self._undo(repo)
             found = dict(self._present(self.paths())) if new else {}
             now = datetime.fromtimestamp(_newest(self.folder, found), timezone.utc)
             self._record(repo, found, f"Begin the history with {len(found)} pages found here", wiki_git.COMMITTER, now)

@@ -40,6 +40,7 @@ _PACK_SIZE = 16 * 1024 * 1024  # bytes of pages; a still larger one as several, 
 GIT_PATIENCE = 2.0  # seconds to wait for git commands that hold or move the branch,
 GIT_TRIES = 5  # and how often at least to try: one try in a large history may take as long
 STALE = "ai-memory-stale"  # in .git: the paths committed since git's index was refreshed, each between NULs
+WRITING = "ai-memory-writing"  # in .git: JSON, page -> id of the blob that is written for a commit of several pages
 _UNFINISHED = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",

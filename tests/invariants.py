@@ -81,6 +81,6 @@ def leftovers(home: Path) -> Iterator[Path]:
         inside = path.relative_to(home)
         unfinished = path.name.startswith((".", "tmp_")) and path.name.endswith((".tmp", ".pack", ".idx"))
         lock = path.name.endswith(".lock") and ".git" in inside.parts
-        temporary = path.name.startswith("tmp_") or path.name in (".git-new", "ai-memory-index")
+        temporary = path.name.startswith("tmp_") or path.name in (".git-new", "ai-memory-index", "ai-memory-writing")
         if unfinished or lock or temporary or path.name.endswith(".holder"):
             yield path

@@ -24,7 +24,11 @@ pytestmark = pytest.mark.skipif(
 EVERY = os.environ.get("FAULTS", "")
 QUICK = ("emit", "ingest", "write", "scrub", "backup")  # acts
 FOUND = {  # act -> how and at which operation it went wrong in a full sweep
-    "write": ((TORN, "write .*/ai-memory-stale"),),
+    "write": (
+        (TORN, "write .*/ai-memory-stale"),
+        (KILL, "rename .*/decisions/old.md"),
+        (FULL, "rename .*/decisions/old.md"),
+    ),
     "handoff-leave": ((BROKEN, "unlink .*/ai-memory-index"), (BROKEN, "unlink .*/index.lock")),
     "sync-first": ((KILL, "rename .*/ai-memory-roots"),),
     "sync": ((KILL, "write .*/pack/tmp_pack"), (KILL, "rename .*/refs/ai-memory/fetched$")),

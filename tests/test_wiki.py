@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -268,6 +269,38 @@ def test_in_an_unfinished_merge_nothing_is_written(wiki: ProjectWiki) -> None:
     assert write(wiki, {"b.md": b"B"})
 
 
+def test_of_pages_that_belong_together_none_is_written_when_one_cannot_be(wiki: ProjectWiki) -> None:
+    write(wiki, {"old.md": b"as it was"})
+    (wiki.folder / "two").write_text("no folder")
+    with pytest.raises(StorageError):
+        write(wiki, {"old.md": b"superseded", "new.md": b"new", "two/three.md": b"refused"})
+
+    assert sorted(wiki.paths()) == ["old.md"]
+    assert wiki.read("old.md") == b"as it was"
+    (wiki.folder / "two").unlink()
+    write(wiki, {"old.md": b"superseded", "new.md": b"new", "two/three.md": b"taken"})
+    assert sorted(wiki.paths()) == ["new.md", "old.md", "two/three.md"]
+    assert not list((wiki.folder / ".git").glob("ai-memory-writing"))
+
+
+@pytest.mark.parametrize("note", ["whole", "torn"])
+def test_what_a_killed_writer_has_begun_is_undone_but_not_what_was_edited_since(wiki: ProjectWiki, note: str) -> None:
+    write(wiki, {"a.md": b"a", "b.md": b"b"})
+    written = {path: hashlib.sha1(b"blob 3\0new").hexdigest() for path in ("a.md", "b.md", "c.md", "d.md")}
+    text = json.dumps(written)
+    (wiki.folder / ".git" / "ai-memory-writing").write_text(text if note == "whole" else text[:50])
+    (wiki.folder / "a.md").write_bytes(b"new")
+    (wiki.folder / "b.md").write_bytes(b"new, and edited")
+    (wiki.folder / "c.md").write_bytes(b"new")
+    wiki.keep_edits(["a.md", "b.md", "c.md"], when=NOW)
+
+    kept = {path: wiki.read(path) for path in wiki.paths()}
+    undone = {"a.md": b"a", "b.md": b"new, and edited"}
+    assert kept == (undone if note == "whole" else {"a.md": b"new", "b.md": b"new, and edited", "c.md": b"new"})
+    write(wiki, {"c.md": b"as meant"})
+    fsck(wiki)
+
+
 def test_a_missing_repository_begins_anew_with_the_pages_on_disk(wiki: ProjectWiki) -> None:
     write(wiki, {"a.md": b"A", "notes/b.md": b"B"})
     shutil.rmtree(wiki.folder / ".git")
@@ -331,6 +364,14 @@ def test_a_refresh_waits_while_git_holds_its_index(wiki: ProjectWiki) -> None:
     assert lock.exists()
     lock.unlink()
     assert wiki.refresh_git_index() is True
+
+
+def test_a_refresh_removes_our_own_lock_of_gits_index_that_a_disk_did_not_let_go(wiki: ProjectWiki) -> None:
+    write(wiki, {"a.md": b"a"})
+    (wiki.folder / ".git" / "index.lock").write_bytes(b"ai-memory\n")
+
+    assert wiki.refresh_git_index()
+    assert git(wiki, "status", "--porcelain") == ""
 
 
 def test_many_loose_objects_become_a_pack(wiki: ProjectWiki) -> None:
