@@ -1,171 +1,49 @@
-"""A server under load: `python tests/benchmarks/bench_server.py [--clients 200] [--seconds 60]`.
+"""A server under load: `python tests/benchmarks/bench_server.py [--clients 200] [--seconds 60] [--dir DIR]`.
 
-The memory holds 20,000 observations and 1,000 pages of 20 projects. First one client searches while nobody else asks;
-then all clients, each with a token and a connection of its own, deliver a batch of five events every five seconds (an
-agent that uses a tool a second) and search every fifteen; then all do so without any pause but the one a 429 asks
-for. The clients run on this machine, in one process beside the server. Prints for each part the answers by status, ms
-of an answer, and the memory that the server has in MiB; at the end what became of the accepted events.
+The memory holds 20,000 observations and 5,000 pages of 20 projects. First one client searches while nobody else asks;
+then all clients, each with a token and connections of its own, work as agents do (see `load_clients`): an event a
+second, a delivery and a brief every five, a search every five; then all do so without any pause but the one that a 429
+asks for. The clients run on this machine, in one process beside the server. Prints for each part the answers by status;
+ms of those that were served, and from asking until then with what a 429 made them wait; CPU and memory of the server.
+At the end every event that was accepted is looked for in the journal and in the index: it has to be there once.
 
-    python tests/benchmarks/bench_server.py --seconds 600 --no-rush      is the memory flat?
+    python tests/benchmarks/bench_server.py --seconds 600 --parts work      is the memory flat?
+
+`--dir` keeps the filled memory in a folder, and works on a copy of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from multiprocessing import Process, Queue
+from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime, timezone
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_search import Words
+from load_clients import PROJECTS, Client, Seen, alone, crowd, origin
 from remotes import HttpServer, Machine, local, token
 
-from ai_memory_mcp.model import Origin, Scope
+from ai_memory_mcp.model import Event, Origin, Scope
 
-PROJECTS = 20
-STORED, PAGES = 1_000, 50  # observations and pages of a project
-EVENTS = 5  # of a batch
-BATCH_EVERY, SEARCH_EVERY = 5.0, 15.0  # seconds
+STORED, PAGES = 1_000, 250  # observations and pages of a project
 QUIET = 200  # searches
-MOST_PAUSE = 2.0  # seconds: what a 429 asks for is waited for, up to this
-OURS = "00000000-0000-4000-8000-{:012d}"
-
-
-@dataclass
-class Seen:
-    """What the clients of one part have seen: answers, ms of those that were no refusal, and accepted events."""
-
-    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
-    times: dict[str, list[float]] = field(default_factory=lambda: {"hook": [], "search": []})
-    accepted: int = 0
-    seconds: float = 0.0
-
-
-def origin(place: int) -> dict[str, str]:
-    """Return what a machine says of a folder with a clone of this project."""
-    name = f"p{place}"
-    return {"by": "remote", "id": OURS.format(place), "workspace": "default", "name": name, "remote": f"x.org/{name}"}
-
-
-class Connection:
-    """One client's connection, kept open."""
-
-    def __init__(self, port: int, secret: str) -> None:
-        self._port = port
-        self._head = f" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {secret}\r\nContent-Length: ".encode()
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def post(self, path: str, body: bytes) -> tuple[int, float]:
-        """Return the status, -1 where the connection failed, and the seconds after which to come back."""
-        head = b"POST " + path.encode() + self._head + str(len(body)).encode() + b"\r\n\r\n"
-        kept = self._streams is not None
-        try:
-            if self._streams is None:
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-            reader, writer = self._streams
-            writer.write(head + body)
-            told = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-            named = dict(line.split(": ", 1) for line in told.split("\r\n")[1:-2])
-            await reader.readexactly(int(named["content-length"]))
-            return int(told.split(" ", 2)[1]), min(MOST_PAUSE, float(named.get("retry-after", 0)))
-        except (OSError, EOFError):
-            if self._streams is not None:
-                self._streams[1].close()
-            self._streams = None
-            return await self.post(path, body) if kept else (-1, 1.0)  # the server closes those that are not used
-
-
-class Client:
-    """One machine with an agent at work: hooks deliver on one connection, the agent searches on another."""
-
-    def __init__(self, number: int, port: int, secret: str, seen: Seen) -> None:
-        self.number, self.seen, self.serial = number, seen, 0
-        self.words = Words(seed=number)
-        self.connections = {"hook": Connection(port, secret), "search": Connection(port, secret)}
-        self.origin = origin(number % PROJECTS)
-
-    async def work(self, until: float) -> None:
-        await asyncio.gather(
-            self._every(BATCH_EVERY, self.deliver, until),
-            self._every(SEARCH_EVERY, self.search, until),
-        )
-
-    async def rush(self, until: float) -> None:
-        while time.monotonic() < until:
-            await self.deliver()
-            await self.search()
-
-    async def deliver(self, count: int = EVENTS) -> None:
-        events = []
-        for _ in range(count):
-            self.serial += 1
-            payload = {"session_id": f"s{self.number}", "prompt": self.words.text(60)}
-            event = {"id": f"{time.time_ns():020d}-{self.number}-{self.serial:08x}", "at": time.time()}
-            event |= {"agent": "codex", "event": "UserPromptSubmit"}
-            events.append({**event, "payload": payload, "origin": self.origin})
-        if await self._ask("hook", "/hook", {"events": events}) == 200:
-            self.seen.accepted += count
-
-    async def search(self) -> None:
-        question = {"scope": {"origin": self.origin}, "query": {"text": self.words.text(6)}}
-        await self._ask("search", "/api/v1/search", question)
-
-    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]], until: float) -> None:
-        at = time.monotonic() + seconds * self.words.random.random()
-        while at < until:
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
-            await do()
-            at += seconds
-
-    async def _ask(self, what: str, path: str, body: object) -> int:
-        raw = json.dumps(body).encode()
-        begun = time.perf_counter()
-        status, pause = await self.connections[what].post(path, raw)
-        self.seen.answers[what, status] += 1
-        if status == 200:
-            self.seen.times[what].append((time.perf_counter() - begun) * 1000)
-        await asyncio.sleep(pause)
-        return status
-
-
-def load(port: int, secrets: list[str], seconds: float, rush: bool, told: Queue[Seen]) -> None:
-    """Be all clients for some seconds; puts what they have seen."""
-
-    async def run() -> None:
-        until = time.monotonic() + seconds
-        clients = [Client(number, port, secret, seen) for number, secret in enumerate(secrets)]
-        await asyncio.gather(*(client.rush(until) if rush else client.work(until) for client in clients))
-
-    seen, begun = Seen(), time.monotonic()
-    asyncio.run(run())
-    seen.seconds = time.monotonic() - begun
-    told.put(seen)
-
-
-def alone(port: int, secret: str, do: Callable[[Client], Awaitable[None]], times: int) -> Seen:
-    """Be one client while there is no other."""
-    seen = Seen()
-
-    async def run() -> None:
-        for number in range(times):
-            await do(Client(number, port, secret, seen))
-
-    asyncio.run(run())
-    return seen
+EVERY = 5.0  # seconds between two searches of a client at work
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def fill(machine: Machine) -> None:
-    """Store the pages."""
+    """Store pages and observations."""
     memory, words = local(machine.home), Words()
     for place in range(PROJECTS):
         folder = machine.user / "docs" / str(place)
@@ -173,71 +51,146 @@ def fill(machine: Machine) -> None:
         for number in range(PAGES):
             (folder / f"{number}.md").write_text(f"# {words.text(4)}\n\n{words.text(300)}\n")
         memory.import_markdown(Scope(origin=Origin.model_validate(origin(place))), folder)
+        memory.take([stored(place, number, words) for number in range(STORED)])
+        memory.ingest()
     memory.close()
 
 
-def memory_of(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def stored(place: int, number: int, words: Words) -> Event:
+    """Return an event of a session that has ended."""
+    session, step = divmod(number, 100)
+    kind = {0: "SessionStart", 1: "UserPromptSubmit", 99: "SessionEnd"}.get(step, "PostToolUse")
+    payload = {"session_id": f"old-{place}-{session}", "prompt": words.text(150), "source": "startup"}
+    if kind == "PostToolUse":
+        payload |= {"tool_name": "Bash", "tool_input": {"command": words.text(8)}, "tool_response": words.text(150)}
+        payload |= {"tool_use_id": f"{place}-{number}"}
+    at = time.time() - 86_400 + number
+    about = {"id": f"{int(at * 1e9):020d}-{place}-{number:08x}", "agent": "claude-code", "event": kind}
+    when = datetime.fromtimestamp(at, timezone.utc)
+    return Event.model_validate({**about, "at": when, "payload": payload, "origin": origin(place)})
+
+
+def filled(folder: Path, kept: str) -> Machine:
+    """Return a machine with a memory to serve."""
+    base = Path(kept or folder / "kept")
+    if not (base / "desk" / "memory").exists():
+        fill(Machine(base, "desk"))
+    home = base / "desk" / "memory"
+    machine = Machine(folder, "served")
+    shutil.copytree(home, machine.home)
+    return machine
+
+
+class Watch:
+    """What the server's process takes: CPU seconds, MiB."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def cpu(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def mib(self) -> float:
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def slope(samples: list[tuple[float, float]]) -> float:
+    """Return MiB a minute over the second half of the samples (least squares)."""
+    half = samples[len(samples) // 2 :]
+    if len(half) < 3:
+        return 0.0
+    return statistics.linear_regression([at / 60 for at, _ in half], [mib for _, mib in half]).slope
+
+
+def quantile(times: list[float]) -> float:
+    """Return the 95th percentile."""
+    return statistics.quantiles(times, n=20)[18] if len(times) > 1 else sum(times)
 
 
 def tell(what: str, seen: Seen, quiet: float = 0.0) -> None:
     """Print the answers of one part and how long they took."""
-    print(f"{what:10} { ({' '.join(map(str, key)): count for key, count in sorted(seen.answers.items())}) }")
-    for kind, times in seen.times.items():
-        if times:
-            most = statistics.quantiles(times, n=20)[18]
-            ratio = f", {most / quiet:.1f}x quiet" if quiet and kind == "search" else ""
-            rate = f", {len(times) / seen.seconds:.0f} a second" if seen.seconds else ""
-            print(f"           {kind}: {statistics.median(times):.1f} ms median, {most:.1f} p95{ratio}{rate}")
+    print(f"{what:8} { ({' '.join(map(str, key)): count for key, count in sorted(seen.answers.items())}) }")
+    for kind, times in sorted(seen.served.items()):
+        waited = seen.waited[kind]
+        rate = f"{len(times) / seen.seconds:.0f} a second; " if seen.seconds else ""
+        of = f", {quantile(times) / quiet:.1f}x quiet" if quiet and kind == "search" else ""
+        line = f"{rate}served {statistics.median(times):.1f} ms median, {quantile(times):.1f} p95{of}"
+        if seen.answers[kind, 429]:
+            refused = seen.answers[kind, 429] / (seen.answers[kind, 429] + len(times))
+            line += f"; {refused:.0%} were 429, with the wait {statistics.median(waited):.1f} median"
+            line += f", {quantile(waited):.1f} p95, {seen.given_up[kind]} given up"
+        print(f"         {kind}: {line}", flush=True)
 
 
-def under_load(server: HttpServer, secrets: list[str], seconds: float, rush: bool) -> Seen:
+def under_load(server: HttpServer, secrets: list[str], seconds: float, every: float, run: str) -> Seen:
     """Let the clients do their work in a process of their own, and print what the server needs meanwhile."""
     assert server.process is not None
-    told: Queue[Seen] = Queue()
-    clients = Process(target=load, args=(server.port, secrets, seconds, rush, told))
-    clients.start()
-    used = []
-    while told.empty():
-        used.append(round(memory_of(server.process.pid)))
-        time.sleep(min(5.0, seconds / 10))
-    seen = told.get()
-    clients.join()
-    print(f"memory     {used} MiB")
+    watch, begun, cpu = Watch(server.process.pid), time.monotonic(), Watch(server.process.pid).cpu()
+    samples = [(0.0, watch.mib())]
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        clients = pool.submit(crowd, server.port, secrets, seconds, every, run)
+        while not clients.done():
+            time.sleep(min(5.0, seconds / 10))
+            samples.append((time.monotonic() - begun, watch.mib()))
+        seen = clients.result()
+    cores = (watch.cpu() - cpu) / seen.seconds
+    print(f"{run:8} server {cores:.0%} of a core, clients {seen.cpu / seen.seconds:.0%}")
+    few = samples[:: max(1, len(samples) // 20)]
+    print(f"{run:8} memory {[round(mib) for _, mib in few]} MiB; second half {slope(samples):+.2f} MiB a minute")
     return seen
 
 
-def main(count: int, seconds: float, rush: bool) -> None:
+def account(home: Path, parts: list[Seen]) -> None:
+    """Look for every accepted event in the journal and in the index."""
+    kept: dict[str, Counter[str]] = {"journal": Counter(), "index": Counter()}
+    for path in (home / "journal").rglob("*.jsonl"):
+        for line in path.read_bytes().splitlines():
+            record = json.loads(line)
+            if record["type"] in ("observation", "unstored"):
+                kept["journal"][record["id"]] += 1
+    with local(home).res.index.read() as db:
+        for table in ("observations", "unstored"):
+            kept["index"].update(row["id"] for row in db.execute(f"SELECT id FROM {table}"))
+    accepted = {ident for part in parts for ident in part.accepted}
+    for where, found in kept.items():
+        lost, twice = (sum(test(found[ident]) for ident in accepted) for test in ((0).__eq__, (1).__lt__))
+        print(f"events   {len(accepted)} accepted; in the {where} {lost} are missing, {twice} are more than once")
+
+
+def main(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-server-") as folder:
-        machine = Machine(Path(folder), "desk")
-        fill(machine)
-        secrets = [token(machine.home, f"c{number}") for number in range(count)]
+        machine = filled(Path(folder), given.dir)
+        secrets = [token(machine.home, f"c{number}") for number in range(given.clients)]
         server = HttpServer(machine).start()
-        parts = [alone(server.port, secrets[0], lambda client: client.deliver(STORED), PROJECTS)]
-        while local(machine.home).res.spool.pending():
-            time.sleep(0.5)
-        time.sleep(5)
-        quiet = alone(server.port, secrets[0], Client.search, QUIET)
-        base = statistics.quantiles(quiet.times["search"], n=20)[18]
-        tell("quiet", quiet)
-        parts.append(under_load(server, secrets, seconds, rush=False))
-        tell("at work", parts[-1], base)
-        if rush:
-            parts.append(under_load(server, secrets, seconds, rush=True))
-            tell("rush", parts[-1], base)
-        server.stop()
+        assert server.process is not None
+        print(f"server   {server.process.pid}", flush=True)
+        try:
+            alone(server.port, secrets[0], Client.search, 40, "warm")
+            quiet = alone(server.port, secrets[0], Client.search, QUIET)
+            base = quantile(quiet.served["search"])
+            tell("quiet", quiet)
+            parts = [quiet]
+            for run in given.parts.split(","):
+                every = 0.0 if run == "rush" else given.search_every
+                parts.append(under_load(server, secrets, given.seconds, every, run))
+                tell(run, parts[-1], base)
+        finally:
+            stopping = time.monotonic()
+            code = server.stop()
+            print(f"stop     {code} after {time.monotonic() - stopping:.1f} s")
         memory = local(machine.home)
+        begun, waiting = time.monotonic(), memory.res.spool.pending()
         memory.ingest()
-        capture = memory.status(Scope()).capture
-        accepted = sum(part.accepted for part in parts)
-        print(f"events     {accepted} accepted, {capture.stored} stored, {capture.duplicates} doubled")
+        print(f"after    {waiting} events waited; taken in within {time.monotonic() - begun:.1f} s")
+        account(machine.home, parts)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--no-rush", action="store_true")
-    given = parser.parse_args()
-    main(given.clients, given.seconds, not given.no_rush)
+    parser.add_argument("--search-every", type=float, default=EVERY)
+    parser.add_argument("--parts", default="work,rush")
+    parser.add_argument("--dir", default="")
+    main(parser.parse_args())
