@@ -53,7 +53,7 @@ def compose_parts(res: Resources, project: Project, *, now: datetime) -> dict[st
         waiting = handoffs.in_order(
             one for one in rows.handoffs(db, project.id) if not handoffs.expired(one, days, now)
         )
-        open_rows = [row for row in rows.unsettled(db) if row.project == project.id and row.state == "open"]
+        open_rows = [row for row in rows.unsettled(db, project.id) if row.state == "open"]
         natives = {one.from_session: rows.session(db, one.from_session) for one in waiting}
     live = {row.id for row in open_rows}
     offers = [one for one in waiting if not (one.automatic and one.from_session in live)]

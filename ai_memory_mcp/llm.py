@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from ai_memory_mcp.config import KEY_VARIABLES, LlmConfig
 from ai_memory_mcp.errors import LlmError
 from ai_memory_mcp.llm_meter import CHARS_PER_TOKEN, PAUSES, Meter, tried_again
-from ai_memory_mcp.processes import Conversation, conversation
+from ai_memory_mcp.processes import Conversation, conversation, of_ours
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -133,9 +132,7 @@ class Child:
         self._stack.close()
 
     def _begin(self) -> Conversation:
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        find = f"import sys; sys.path[:1] = []; sys.path.append({root!r})"
-        command = [sys.executable, "-E", "-c", f"{find}; from ai_memory_mcp.llm_child import main; main()"]
+        command = of_ours("ai_memory_mcp.llm_child")
         # not in a folder of a project, whose files litellm might read, nor in one that a kill would leave behind
         return self._stack.enter_context(conversation(command, env=self._env, cwd=Path(sys.prefix)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 READ_WAIT = 2.0  # seconds a read waits for a running ingest; then it answers from what is there
 QUICKLY_DONE = 1_000  # events: more are not taken in while a search waits
 READ_EVENTS = 4_000  # events a read takes in itself (about 2 s); the next one goes on
+LOOK_EVERY = 1.0  # seconds: so late may a server see an edit by hand
 WRITE_WAIT = 30.0
 _ID = re.compile(r"[0-9a-f]{8}[0-9a-f-]*")
 
@@ -54,6 +56,7 @@ class LocalBase:
     def __init__(self, res: Resources) -> None:
         self.res = res
         self.read_wait: float | None = READ_WAIT  # None where another thread takes in what waits all the time
+        self.looked: dict[str, float] | None = None  # project -> when for edits (monotonic), where that is to be rare
         self._touched: dict[str, Project] = {}
         self._took_in = False  # whether `close` may take its time: nobody waits behind an ingest
         self._unsettled = False  # whether a search has taken events in and left what follows from them for later
@@ -85,7 +88,7 @@ class LocalBase:
     def tick(self) -> None:
         """Ingest and settle what waits, if nobody else is at it; for long-lived processes between calls."""
         if self.res.spool.pending() or (self.res.index.ready() and self._behind()):
-            from ai_memory_mcp import ingest, settle
+            from ai_memory_mcp import ingest
 
             try:
                 self._ready()
@@ -93,8 +96,39 @@ class LocalBase:
                     self._ingest(always=True)
             except StorageError:
                 return
-            settle.tidy(self.res, self._touched.values())
-            self._touched.clear()
+            self.tidy()
+
+    def take_in(self) -> None:
+        """Take in what waits now and leave what follows from it to `settle`. Raises BusyError if somebody is at it."""
+        from ai_memory_mcp import ingest
+
+        self._ready()
+        waiting = len(self.res.spool.names())  # while these are taken in, more come: they are for the next time
+        if waiting:
+            with ingest.lock(self.res, 0.0):
+                self._ingest(waiting, settled=False)
+
+    def unsettled(self, *, idle: bool) -> list[str]:
+        """Return the projects (ids) that `settle` has something to do for, see there."""
+        from ai_memory_mcp import settle
+
+        self._ready()
+        return settle.unsettled(self.res, idle=idle)
+
+    def settle(self, projects: Sequence[str]) -> None:
+        """Settle these projects. Raises BusyError where somebody is taking in what waits."""
+        from ai_memory_mcp import ingest, settle
+
+        with ingest.lock(self.res, 0.0):
+            done = settle.settle(self.res, [], now=utc_now(), only=projects, look=self._look_is_due)
+        self._touched |= done.projects
+
+    def tidy(self) -> None:
+        """Do what can wait until nobody waits, for the projects that were settled."""
+        from ai_memory_mcp import settle
+
+        settle.tidy(self.res, self._touched.values())
+        self._touched.clear()
 
     def reindex(self) -> None:
         """Build the index anew from wiki and journal."""
@@ -213,7 +247,9 @@ class LocalBase:
         """Index what was changed by hand in the project; a large one is not looked through at every call."""
         project = resolved.project
         try:
-            if project is None or not self.res.wiki(project).folder.is_dir():
+            if project is None or not (always or self._look_is_due(project)):
+                return False
+            if not self.res.wiki(project).folder.is_dir():
                 return False
             if pages.notice_edits(self.res, project, now=utc_now(), always=always):
                 self._changed(project)
@@ -221,6 +257,15 @@ class LocalBase:
         except StorageError as error:
             self._trouble = self._trouble or str(error)
         return False
+
+    def _look_is_due(self, project: Project) -> bool:
+        now = time.monotonic()
+        if self.looked is None:
+            return True
+        if now < self.looked.get(project.id, -LOOK_EVERY) + LOOK_EVERY:
+            return False
+        self.looked[project.id] = now
+        return True
 
     def _own(self, scope: Scope) -> tuple[Resolved, Project]:
         """Return the project to write to, made known if it is new; `general` where nothing resolves.

@@ -11,11 +11,12 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,7 +74,7 @@ def show(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> int:
 class Conversation:
     """Requests to a program and its answers, one JSON object per line."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str] | None) -> None:
         self._process = process
         self._errors = errors
         self._lines: queue.Queue[str] = queue.Queue()
@@ -113,7 +114,9 @@ class Conversation:
         return True
 
     def complaint(self) -> str:
-        """Return the end of what the program wrote to standard error, on one line."""
+        """Return the end of what the program wrote to standard error, on one line; '' where it is `heard`."""
+        if self._errors is None:
+            return ""
         self._errors.seek(0)
         return " ".join(self._errors.read().split())[-300:]
 
@@ -144,19 +147,32 @@ class Conversation:
 
 
 @contextmanager
-def conversation(command: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> Iterator[Conversation]:
-    """Start a program to speak JSON-RPC with; at the end its input is closed. Raises OSError when it cannot start."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = _start(command, env, cwd, errors)
-        talk = Conversation(process, errors)
-        try:
-            yield talk
-        finally:
-            talk.close()
+def conversation(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, heard: bool = False
+) -> Iterator[Conversation]:
+    """Start a program to speak JSON-RPC with; at the end its input is closed. Raises OSError when it cannot start.
+
+    What a `heard` program says on standard error, it says on ours.
+    """
+    with ExitStack() as stack:
+        errors = None
+        if not heard:
+            errors = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+        talk = Conversation(_start(command, env, cwd, errors), errors)
+        stack.callback(talk.close)
+        yield talk
+
+
+def of_ours(module: str, *given: str) -> list[str]:
+    """Return the command that calls `main` of one of our modules with these arguments, in this Python, whatever stands
+    in the folder or the environment that it is run in."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    find = f"import sys; sys.path[:1] = []; sys.path.append({root!r})"
+    return [sys.executable, "-E", "-c", f"{find}; from {module} import main; main(*{given!r})"]
 
 
 def _start(
-    command: Sequence[str], env: Mapping[str, str], cwd: Path | None, errors: int | IO[str]
+    command: Sequence[str], env: Mapping[str, str], cwd: Path | None, errors: int | IO[str] | None
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
         list(command),

@@ -7,7 +7,7 @@ killed is made up for by the next one. The caller holds the ingest lock.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -37,13 +37,44 @@ class Settled:
     projects: dict[str, Project] = field(default_factory=dict)
 
 
-def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bool = True) -> Settled:
+def unsettled(res: Resources, *, idle: bool) -> list[str]:
+    """Return the ids of the projects that `settle` has something to do for, those with the oldest events first; with
+    `idle` also those where only time passes while a session is open."""
+    with res.index.read() as db:
+        waiting = [row.project for row in rows.unsettled(db) if row.dirty or idle]
+        known = {project.id: project for project in rows.projects(db)}
+        failed = rows.metas(db, rows.TROUBLE)
+    others = [one.id for one in known.values() if (one.id in failed and idle) or not brief.is_rendered(res, one)]
+    return [one for one in dict.fromkeys([*waiting, *others]) if one in known]
+
+
+def follows(res: Resources, project: Project, *, now: datetime) -> bool:
+    """Tell whether `settle` would close a session of the project or accept a handoff, as far as it can."""
+    with res.index.read() as db:
+        if project.id in rows.metas(db, rows.TROUBLE):
+            return False
+        mine = rows.unsettled(db, project.id)
+        if any(row.dirty and rows.offers(db, row.id) for row in mine):
+            return True
+    return any(_is_over(res, row, mine, now) for row in mine)
+
+
+def settle(
+    res: Resources,
+    places: Sequence[Place],
+    *,
+    now: datetime,
+    always: bool = True,
+    only: Sequence[str] | None = None,
+    look: Callable[[Project], bool] = lambda project: True,
+) -> Settled:
     """Accept, close and expire what is due; then render the briefs of the projects that changed.
 
     A project whose wiki refuses (a merge in progress, damage, a full disk) does not keep the others waiting: its
     sessions stay unsettled for the next run, and `rows.troubles` says why. The place seen last comes first: a session
     start may be waiting for its brief. With `always` the projects of these places are looked through for edits by
-    hand whatever their size.
+    hand whatever their size. With `only` no other projects (ids) are settled than these; `look` says of each whether
+    it is to be looked through at all.
     """
     done = Settled(projects={place.project.id: place.project for place in places})
     with res.index.read() as db:
@@ -53,9 +84,11 @@ def settle(res: Resources, places: Sequence[Place], *, now: datetime, always: bo
     due = {row.project for row in open_rows} | set(failed) | set(done.projects)
     note_places(res, places)
     seen = {place.project.id: number for number, place in enumerate(places)}
-    for project in sorted(known.values(), key=lambda one: -seen.get(one.id, -1)):
+    wanted = [one for one in known.values() if only is None or one.id in only]
+    for project in sorted(wanted, key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
-            error = _settle_project(res, project, open_rows, done, now, always=always and project.id in seen)
+            edits = {"always": always and project.id in seen} if look(project) or project.id in failed else None
+            error = _settle_project(res, project, open_rows, done, now, edits)
             if error != failed.get(project.id, ""):
                 _note_trouble(res, project, error)
             if project.id in done.projects:
@@ -78,42 +111,59 @@ def _note_trouble(res: Resources, project: Project, error: str) -> None:
 
 
 def _settle_project(
-    res: Resources, project: Project, open_rows: list[SessionRow], done: Settled, now: datetime, *, always: bool
+    res: Resources,
+    project: Project,
+    open_rows: list[SessionRow],
+    done: Settled,
+    now: datetime,
+    edits: dict[str, bool] | None,
 ) -> str:
-    """Settle one project; returns why it could not be, '' when all is well."""
+    """Settle one project, and look for `edits` by hand; returns why it could not be, '' when all is well."""
     mine = [row for row in open_rows if row.project == project.id]
+    noticed = 0
     try:
-        with handoff_lock(res, project):
-            edits = pages.notice_edits(res, project, now=now, always=always)
-        if edits or not brief.is_rendered(res, project):
+        if edits is not None:
+            with handoff_lock(res, project):
+                noticed = pages.notice_edits(res, project, now=now, **edits)
+        if noticed or not brief.is_rendered(res, project):
             done.projects[project.id] = project
         _accept_offers(res, project, mine, done)
-        for row in mine:
-            _settle_one(res, project, row, mine, done, now)
+        over = {row.id: row for row in mine if _is_over(res, row, mine, now)}
+        _note_settled(res, project, [row for row in mine if row.dirty and row.id not in over], done)
+        for row in over.values():
+            _close(res, project, row, done)
         expire(res, project, now=now)
     except StorageError as error:
         return str(error)
     return ""
 
 
-def _settle_one(
-    res: Resources, project: Project, row: SessionRow, others: list[SessionRow], done: Settled, now: datetime
-) -> None:
-    late = row.dirty and row.state == "closed"  # an answer that came in after the end
-    if late or (row.state == "open" and sessions.is_over(row, others, res.config.session, now=now)):
-        with handoff_lock(res, project):
-            # nobody is to go on from work of long ago that an import brought in, nor is a model to read it unasked
-            closed, made = sessions.close(res, project, row, over=not row.past)
-        _record_close(res, closed)
-        if closed.page and res.config.llm.by_itself and not row.past:
-            Queue(res.home).add(row.id, project.id)
-        done.closed += 1
-        done.handoffs += made is not None
-        done.projects[project.id] = project
-    elif row.dirty:
+def _is_over(res: Resources, row: SessionRow, others: list[SessionRow], now: datetime) -> bool:
+    """Tell whether a session is to be closed, or was and has got an answer that came in after the end."""
+    if row.state == "closed":
+        return row.dirty
+    return row.state == "open" and sessions.is_over(row, others, res.config.session, now=now)
+
+
+def _note_settled(res: Resources, project: Project, settled: list[SessionRow], done: Settled) -> None:
+    """Note of sessions that go on that nothing follows from what they have done."""
+    if settled:
         with res.index.write() as db:
-            rows.put_session(db, row.model_copy(update={"dirty": False}))
+            for row in settled:
+                rows.put_session(db, row.model_copy(update={"dirty": False}))
         done.projects[project.id] = project
+
+
+def _close(res: Resources, project: Project, row: SessionRow, done: Settled) -> None:
+    with handoff_lock(res, project):
+        # nobody is to go on from work of long ago that an import brought in, nor is a model to read it unasked
+        closed, made = sessions.close(res, project, row, over=not row.past)
+    _record_close(res, closed)
+    if closed.page and res.config.llm.by_itself and not row.past:
+        Queue(res.home).add(row.id, project.id)
+    done.closed += 1
+    done.handoffs += made is not None
+    done.projects[project.id] = project
 
 
 def _record_close(res: Resources, row: SessionRow) -> None:

@@ -69,6 +69,41 @@ def test_a_wiki_that_refuses_blocks_no_other_project(
     assert "lexer" in memory.handoffs(scope(work))[0].summary
 
 
+def test_events_can_be_taken_in_first_and_what_follows_be_settled_project_by_project(
+    home: Path, memory: LocalMemory, work: Path, own_home: Path
+) -> None:
+    other = repository(own_home / "other", remote="git@example.com:me/other.git")
+    Player(home, work, "first", ago=3000).start().works("the parser").ends()
+    Player(home, other, "second", ago=2000).start().works("the lexer").ends()
+    memory.take_in()
+    ids = {folder: memory.resolve(scope(folder)).project.id for folder in (work, other)}
+    memory.read_wait = None  # nothing is settled by looking
+
+    assert sorted(memory.unsettled(idle=False)) == sorted(ids.values())
+    assert memory.brief_parts(scope(work), settled=False) is None
+    assert memory.brief_parts(scope(work))["handoffs"] == []
+    memory.settle([ids[work]])
+    assert memory.unsettled(idle=False) == [ids[other]]
+    assert "parser" in str(memory.brief_parts(scope(work), settled=False)["handoffs"])
+    assert memory.brief_parts(scope(other), settled=False) is None
+    memory.settle([ids[other]])
+    assert memory.unsettled(idle=True) == []
+
+
+def test_a_session_that_goes_on_keeps_no_brief_waiting(home: Path, memory: LocalMemory, work: Path) -> None:
+    player = Player(home, work, "first", ago=30).start()
+    memory.ingest()
+    player.prompt("and on it goes")
+    memory.take_in()
+    memory.read_wait = None
+
+    assert memory.brief_parts(scope(work), settled=False) is not None
+    project = memory.resolve(scope(work)).project.id
+    assert memory.unsettled(idle=False) == [project]
+    memory.settle([project])
+    assert (memory.unsettled(idle=False), memory.unsettled(idle=True)) == ([], [project])
+
+
 def limited(home: str, size: int, results: object) -> None:
     """Ingest in a process that may not write files longer than `size` bytes: the nearest to a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -28,6 +28,7 @@ from ai_memory_mcp.handoff import waiting
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, HandoffDraft, Query, Scope
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.server.hands import Here
 from ai_memory_mcp.server.workers import Workers
 from ai_memory_mcp.wiki_git import ON_PURPOSE
 
@@ -505,7 +506,7 @@ def test_a_server_syncs_by_itself(a: Machine, remote: Path, home: Path) -> None:
     a.write("Postgres", "okapis")
     a.sync()
     res = Resources.at(home, str(home.parent), Config(sync=SyncConfig(remote=str(remote))))
-    workers = Workers(lambda: LocalMemory(res))
+    workers = Workers(home, lambda: LocalMemory(res), lambda: Here(LocalMemory(res)))
     workers.start()
     deadline = time.monotonic() + 30
     while not list(home.glob("wiki/*/*/notes/postgres.md")) and time.monotonic() < deadline:

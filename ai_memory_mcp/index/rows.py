@@ -191,9 +191,11 @@ def is_behind(db: sqlite3.Connection) -> bool:
     return db.execute(sql, (TROUBLE,)).fetchone() is not None
 
 
-def unsettled(db: sqlite3.Connection) -> list[SessionRow]:
-    """Return the sessions that have something to settle or are open, oldest first."""
-    rows = db.execute("SELECT record FROM sessions WHERE dirty = 1 OR state = 'open' ORDER BY last, id")
+def unsettled(db: sqlite3.Connection, project_id: str = "") -> list[SessionRow]:
+    """Return the sessions (of a project, if one is named) that have something to settle or are open, oldest first."""
+    of_project = "project = ? AND " if project_id else ""
+    sql = f"SELECT record FROM sessions WHERE {of_project}(dirty = 1 OR state = 'open') ORDER BY last, id"
+    rows = db.execute(sql, [project_id] * bool(project_id))
     return [SessionRow.model_validate_json(row["record"]) for row in rows]
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any, NamedTuple, cast
 
-from ai_memory_mcp.endpoints import METHODS, only_reads
+from pydantic import ValidationError
+
+from ai_memory_mcp.endpoints import METHODS, endpoint, only_reads
 from ai_memory_mcp.errors import AccessError, NotFoundError, ProjectError
 from ai_memory_mcp.memory import Memory
 from ai_memory_mcp.model import Activity, Document, Figures, Project, Query, Scope, Status
@@ -44,6 +46,26 @@ def call(memory: Memory, access: Access, name: str, given: Mapping[str, Any]) ->
     if access.workspaces:
         return _bound(memory, access, name, values)
     return getattr(memory, name)(**values)
+
+
+def arguments(access: Access, name: str, body: bytes) -> dict[str, Any]:
+    """Return the arguments that somebody gives a method of `Memory` as JSON. Raises AccessError where the method is not
+    for them, ValidationError."""
+    told = endpoint(name).arguments.model_validate_json(body or b"{}")
+    given = {field: getattr(told, field) for field in type(told).model_fields}
+    require(access, name, given)
+    return given
+
+
+def answer(memory: Memory, access: Access, name: str, given: Mapping[str, Any]) -> bytes:
+    """Call a method of `Memory` for somebody, see `call`; returns JSON."""
+    return endpoint(name).result.dump_json(call(memory, access, name, given))
+
+
+def malformed(error: ValidationError) -> str:
+    """Say what is wrong with arguments, without what they were."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
 
 
 class _Guarded:

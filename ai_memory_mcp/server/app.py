@@ -19,11 +19,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, NONCE, PREFIX, UPLOAD, endpoint
+from ai_memory_mcp.endpoints import BRIEF, FRESH_HEADER, HOOK, LONG, NONCE, PREFIX, UPLOAD, endpoint
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.server import hook
-from ai_memory_mcp.server.access import Access, call, require
+from ai_memory_mcp.server.access import Access, answer, arguments
 from ai_memory_mcp.server.guard import Guard
+from ai_memory_mcp.server.hands import Hands, Here
 from ai_memory_mcp.server.logins import Logins
 from ai_memory_mcp.server.mcp_http import McpEndpoint
 from ai_memory_mcp.server.told import HANDLERS
@@ -38,9 +39,10 @@ def build_app(
     open_memory: Callable[[], LocalMemory],
     tokens: Tokens,
     hosts: Iterable[str],
+    hands: Callable[[], Hands] | None = None,
 ) -> ASGIApp:
-    """Return the whole server of a home."""
-    workers = Workers(open_memory)
+    """Return the whole server of a home. `hands` do its larger work; where none are given it does that itself."""
+    workers = Workers(home, open_memory, hands or (lambda: Here(open_memory())))
     uploads = Uploads(home)
     mcp = McpEndpoint(workers)
     logins = Logins(tokens)
@@ -95,27 +97,30 @@ async def _api(workers: Workers, uploads: Uploads, request: Request) -> Response
     body = await request.body()
 
     def work(memory: LocalMemory) -> bytes:
-        told = end.arguments.model_validate_json(body or b"{}")
-        given = {name: getattr(told, name) for name in type(told).model_fields}
-        require(access, end.name, given)
+        given = arguments(access, end.name, body)
         sent = next((str(value) for value in given.values() if isinstance(value, Path)), "")
         if not sent:
-            return end.result.dump_json(call(memory, access, end.name, given))
+            return answer(memory, access, end.name, given)
         try:  # a folder is one that was sent: those of this machine are nobody's business
             given["folder"], given["sent_from"] = uploads.find(access, sent)
-            return end.result.dump_json(call(memory, access, end.name, given))
+            return answer(memory, access, end.name, given)
         finally:
             uploads.drop(access, sent)
 
-    fresh = FRESH_HEADER in request.headers
-    return Response(await workers.ask(work, fresh=fresh), media_type="application/json")
+    if FRESH_HEADER in request.headers:
+        await workers.caught_up(access.name, settled=end.name != "search")
+    if end.name == "search":
+        told = await workers.search(access, body)
+    else:
+        told = await workers.ask(work, long=end.name in LONG)
+    return Response(told, media_type="application/json")
 
 
 async def _take(workers: Workers, request: Request) -> Response:
     """Store a batch of events that a machine delivers."""
     access: Access = request.state.access
     body, nonce = await request.body(), request.headers.get(NONCE, "")
-    taken = await workers.store(lambda memory: hook.take(memory, access, body, nonce))
+    taken = await workers.store(lambda memory: hook.take(memory, access, body, nonce), access.name)
     return _json(taken)
 
 
@@ -123,7 +128,7 @@ async def _brief(workers: Workers, request: Request) -> Response:
     """Tell a machine what sessions in one of its folders are told at their start."""
     access: Access = request.state.access
     body = await request.body()
-    parts = await workers.ask(lambda memory: hook.brief_parts(memory, access, body), fresh=True)
+    parts = await workers.brief(lambda memory, settled: hook.brief_parts(memory, access, body, settled))
     return Response(json.dumps(parts, ensure_ascii=False).encode("utf-8", "replace"), media_type="application/json")
 
 

@@ -19,6 +19,7 @@ from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.resources import Resources
 from ai_memory_mcp.server.app import build_app
 from ai_memory_mcp.server.guard import is_loopback
+from ai_memory_mcp.server.hands import Apart
 from ai_memory_mcp.server.listening import listen
 from ai_memory_mcp.tokens import Token, Tokens, hash_of
 
@@ -55,7 +56,7 @@ def serve_http(host: str, port: int, *, hosts: Sequence[str] = (), token_file: s
     _log_to_stderr()
     sys.setswitchinterval(SWITCH)
     settings = uvicorn.Config(
-        build_app(home, open_memory, tokens, own),
+        build_app(home, open_memory, tokens, own, lambda: Apart(home, env)),
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from ai_memory_mcp.errors import (
     ProjectError,
     StorageError,
 )
+from ai_memory_mcp.server.access import malformed
 from ai_memory_mcp.server.guard import Busy, busy, refusal
 from ai_memory_mcp.server.logins import is_page
 
@@ -46,31 +47,30 @@ def _refused(
     return refusal(status, code, message, **(headers or {}))
 
 
-def _told(request: Request, error: AiMemoryError) -> Response:
+async def _told(request: Request, error: AiMemoryError) -> Response:
     status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
     return _refused(request, status, error.code, str(error))
 
 
-def _full(request: Request, error: Busy) -> Response:
+async def _full(request: Request, error: Busy) -> Response:
     return busy(error.seconds)
 
 
-def _malformed(request: Request, error: ValidationError) -> Response:
-    first = error.errors(include_input=False, include_url=False)[0]
-    return _refused(request, 400, InputError.code, f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": "))
+async def _malformed(request: Request, error: ValidationError) -> Response:
+    return _refused(request, 400, InputError.code, malformed(error))
 
 
-def _not_there(request: Request, error: HTTPException) -> Response:
+async def _not_there(request: Request, error: HTTPException) -> Response:
     message = f"{request.method} {request.url.path}: {error.detail}"
     return _refused(request, error.status_code, "route", message, error.headers)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:  # Starlette raises it again, for the log
+async def _unexpected(request: Request, error: Exception) -> Response:  # Starlette raises it again, for the log
     message = f"unexpected {type(error).__name__} in the server; its log has the details"
     return _refused(request, 500, "unexpected", message)
 
 
-HANDLERS: dict[Any, Callable[[Request, Any], Response]] = {
+HANDLERS: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {  # async, else each takes a thread
     AiMemoryError: _told,
     ValidationError: _malformed,
     Busy: _full,

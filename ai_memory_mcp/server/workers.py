@@ -1,74 +1,103 @@
-"""The threads that do the server's work: a memory of its own in each, and one that takes in what was delivered.
+"""The threads that do the server's work, with a memory of its own in each; `intake` sees to what was delivered.
 
-Requests wait for a thread in their order; how many may wait is the guard's business. Events are stored by threads of
-their own, so that a slow search keeps no machine from delivering.
+Requests wait for a thread in their order. Questions, briefs, what may take minutes and the storing of events have
+threads of their own, so that none keeps the others waiting. Who would have to wait for long is told to come again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import LifoQueue
 from typing import TypeVar
 
 from ai_memory_mcp.errors import AiMemoryError
 from ai_memory_mcp.local import LocalMemory
-from ai_memory_mcp.local_base import READ_WAIT
 from ai_memory_mcp.model import Scope
-from ai_memory_mcp.waking import wake_worker
+from ai_memory_mcp.server.access import EVERYBODY, Access
+from ai_memory_mcp.server.guard import Busy
+from ai_memory_mcp.server.hands import Hands
+from ai_memory_mcp.server.intake import Intake
 
 T = TypeVar("T")
-ASKING = 4  # threads
-STORING = 2
-TICK = 5.0  # seconds between looks at the spool: agents on this machine write into it as well
-GATHER = 0.5  # seconds in which more may come: taking in many events costs little more than taking in one
-AGAIN = 0.2  # seconds after which what is left is taken in
+SEARCHERS = max(2, min(4, (os.cpu_count() or 1) - 1))  # processes, begun when they are needed
+THREADS = {"search": SEARCHERS, "ask": 4, "brief": 1, "store": 2, "long": 2}
+# at work or waiting for it, before others are told to come again: three searches of one process take as long as three
+MOST = {"search": 3 * SEARCHERS, "ask": 8, "brief": 250, "store": 250, "long": 8}
+FIRST = b'{"scope":{},"query":{"text":"first"}}'  # asked before anybody asks, for somebody to be there and warm
 
 _log = logging.getLogger(__name__)
 
 
 class Workers:
-    """The threads of one server. `open_memory` makes a memory; each is used by one thread."""
+    """The threads of one server. `open_memory` makes a memory, `hands` what does the larger work: one takes in what
+    waits, others search. Each is used by one thread at a time.
+    """
 
-    def __init__(self, open_memory: Callable[[], LocalMemory]) -> None:
+    def __init__(self, home: Path, open_memory: Callable[[], LocalMemory], hands: Callable[[], Hands]) -> None:
         self._open = open_memory
-        self._asking = ThreadPoolExecutor(ASKING, thread_name_prefix="ask")
-        self._storing = ThreadPoolExecutor(STORING, thread_name_prefix="store")
+        self._pools = {kind: ThreadPoolExecutor(count, thread_name_prefix=kind) for kind, count in THREADS.items()}
+        self._searchers = [hands() for _ in range(THREADS["search"])]
+        self._free: LifoQueue[Hands] = LifoQueue()  # the one that was last at work is warm
+        self._begun: Counter[str] = Counter()
         self._own = threading.local()
-        self._wake = threading.Event()
+        self._looked: dict[str, float] = {}  # of all threads, see `LocalBase`
         self._ended = threading.Event()
         self._syncing = threading.Thread(target=self._sync, name="sync", daemon=True)
         self._stamped: LocalMemory | None = None
-        self._upkeep = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+        self._intake = Intake(home, hands)
 
     def start(self) -> None:
         """Begin to take in what waits."""
-        self._upkeep.start()
+        for searcher in self._searchers:
+            self._free.put(searcher)
+        self._pools["search"].submit(self._search, EVERYBODY, FIRST)
+        self._intake.start()
         self._syncing.start()
 
-    async def ask(self, work: Callable[[LocalMemory], T], *, fresh: bool = False) -> T:
-        """Run work on a memory in one of the threads for questions.
+    async def caught_up(self, who: str, *, settled: bool) -> None:
+        """Return when what `who` has delivered is taken in; with `settled` also what follows from what anybody has."""
+        await self._intake.caught_up(who, settled=settled)
 
-        A `fresh` answer knows of all that was stored before. Others do not wait for what is just being taken in, or
-        one machine that delivers a lot would keep all others waiting.
-        """
+    async def search(self, access: Access, body: bytes) -> bytes:
+        """Search for somebody; the arguments and what it returns are JSON. Raises Busy, and what the search raises."""
+        return await self._do("search", lambda: self._search(access, body))
 
-        def run() -> T:
-            memory = self._memory()
-            memory.read_wait = READ_WAIT if fresh else None
-            return work(memory)
+    async def ask(self, work: Callable[[LocalMemory], T], *, long: bool = False) -> T:
+        """Run work on a memory in one of the threads for that, or of those for what may take `long`. Raises Busy."""
+        return await self._do("long" if long else "ask", lambda: work(self._memory()))
 
-        return await asyncio.get_running_loop().run_in_executor(self._asking, run)
+    async def brief(self, work: Callable[[LocalMemory, bool], T | None]) -> T:
+        """Do work on a brief that knows of all that anybody has delivered. Told that not all of it is settled, the work
+        may give None, to be done again when it is. Raises Busy."""
+        await self._intake.caught_up(None, settled=False)
+        told = await self._do("brief", lambda: work(self._memory(), False))
+        if told is None:
+            await self._intake.caught_up(None, settled=True)
+            told = await self._do("brief", lambda: work(self._memory(), True))
+        assert told is not None
+        return told
 
-    async def store(self, work: Callable[[LocalMemory], T]) -> T:
-        """Run work in one of the threads for events, and have what it stored taken in soon."""
+    async def store(self, work: Callable[[LocalMemory], T], who: str = "") -> T:
+        """Run work in one of the threads for events, and have what `who` stored taken in soon. Raises Busy."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._storing, lambda: work(self._memory()))
+            return await self._do("store", lambda: work(self._memory()))
         finally:
-            self._wake.set()
+            self._intake.stored(who)
+
+    async def _do(self, kind: str, work: Callable[[], T]) -> T:
+        if self._begun[kind] >= MOST[kind]:
+            raise Busy(1.0)
+        self._begun[kind] += 1
+        done = asyncio.get_running_loop().run_in_executor(self._pools[kind], work)
+        done.add_done_callback(lambda _: self._begun.subtract([kind]))  # also when nobody waits for it any more
+        return await asyncio.shield(done)
 
     def stamp(self) -> object:
         """Return what changes with what the memory would answer, see `LocalMemory.stamp`; takes microseconds."""
@@ -79,16 +108,26 @@ class Workers:
     def stop(self) -> None:
         """End all threads once they have done what they are at."""
         self._ended.set()
-        self._wake.set()
-        self._storing.shutdown()
-        self._asking.shutdown()
-        for thread in (self._upkeep, self._syncing):
-            if thread.is_alive():
-                thread.join()
+        for pool in self._pools.values():
+            pool.shutdown()
+        for searcher in self._searchers:
+            searcher.close()
+        self._intake.stop()
+        if self._syncing.is_alive():
+            self._syncing.join()
+
+    def _search(self, access: Access, body: bytes) -> bytes:
+        searcher = self._free.get()
+        try:
+            return searcher.search(access, body)
+        finally:
+            self._free.put(searcher)
 
     def _memory(self) -> LocalMemory:
         if not hasattr(self._own, "memory"):
             self._own.memory = self._open()
+            self._own.memory.read_wait = None  # what waits is taken in elsewhere
+            self._own.memory.looked = self._looked
         memory: LocalMemory = self._own.memory
         return memory
 
@@ -110,22 +149,4 @@ class Workers:
             except Exception:  # the next round may succeed
                 _log.exception("sync failed")
             self._ended.wait(60.0 * config.every_minutes)
-        memory.close()
-
-    def _keep_up(self) -> None:
-        memory = self._open()
-        left = 0
-        while not self._ended.is_set():
-            self._wake.wait(AGAIN if left else TICK)
-            time.sleep(GATHER)
-            self._wake.clear()
-            try:
-                memory.tick()
-                wake_worker(memory)
-                memory.once_a_day()
-                left = memory.res.spool.pending()
-            except AiMemoryError as error:  # the next round may succeed; what was delivered is safe in the spool
-                _log.warning("taking in what waits failed: %s", error)
-            except Exception:
-                _log.exception("taking in what waits failed")
         memory.close()

@@ -81,18 +81,27 @@ def filled(folder: Path, kept: str) -> Machine:
     return machine
 
 
-class Watch:
-    """What the server's process takes: CPU seconds, MiB."""
+def cpu_of(pid: int) -> float:
+    """Return the CPU seconds that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
 
-    def cpu(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+def cpu_of_all() -> float:
+    """Return the CPU seconds that all processes of the machine have taken."""
+    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + soft) / TICKS
 
-    def mib(self) -> float:
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+def memory_of(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and those that it has started."""
+    started = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(child) for path in started for child in path.read_text().split())]
 
 
 def slope(samples: list[tuple[float, float]]) -> float:
@@ -126,16 +135,19 @@ def tell(what: str, seen: Seen, quiet: float = 0.0) -> None:
 def under_load(server: HttpServer, secrets: list[str], seconds: float, every: float, run: str) -> Seen:
     """Let the clients do their work in a process of their own, and print what the server needs meanwhile."""
     assert server.process is not None
-    watch, begun, cpu = Watch(server.process.pid), time.monotonic(), Watch(server.process.pid).cpu()
-    samples = [(0.0, watch.mib())]
+    pid, begun = server.process.pid, time.monotonic()
+    before, everything = {one: cpu_of(one) for one in family(pid)}, cpu_of_all()
+    samples = [(0.0, sum(map(memory_of, family(pid))))]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         clients = pool.submit(crowd, server.port, secrets, seconds, every, run)
         while not clients.done():
             time.sleep(min(5.0, seconds / 10))
-            samples.append((time.monotonic() - begun, watch.mib()))
+            samples.append((time.monotonic() - begun, sum(map(memory_of, family(pid)))))
         seen = clients.result()
-    cores = (watch.cpu() - cpu) / seen.seconds
-    print(f"{run:8} server {cores:.0%} of a core, clients {seen.cpu / seen.seconds:.0%}")
+    took = [cpu_of(one) - before.get(one, 0.0) for one in family(pid)]
+    others = (cpu_of_all() - everything - sum(took) - seen.cpu) / (time.monotonic() - begun)
+    ours = " and ".join(f"{one / seen.seconds:.0%}" for one in took)
+    print(f"{run:8} of a core: server {ours}, clients {seen.cpu / seen.seconds:.0%}, others {others:.0%}")
     few = samples[:: max(1, len(samples) // 20)]
     print(f"{run:8} memory {[round(mib) for _, mib in few]} MiB; second half {slope(samples):+.2f} MiB a minute")
     return seen
