@@ -95,6 +95,15 @@ def note_places(home: Path, places: Iterable[tuple[str, str, str, Mapping[str, i
             write_atomic(path, data)
 
 
+def asked(home: Path, root: str, marker: str) -> float:
+    """Return when the copy of a server's brief for a place was asked for (Unix s), 0.0 where there is none."""
+    try:
+        place = json.loads((home / "brief" / f"root-{place_key(root, marker)}.json").read_bytes())
+        return float(json.loads((home / "brief" / f"{place['project']}.json").read_bytes())["asked"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
 def for_reader(parts: Mapping[str, object], project: Project | None, agent: str, limit: int) -> Brief:
     """Put the parts together for whoever asks now; consumes nothing."""
     told = dict(parts)

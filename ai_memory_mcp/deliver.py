@@ -18,6 +18,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from ai_memory_mcp import brief
+from ai_memory_mcp.agents.spec import named_spec
 from ai_memory_mcp.alive import far_pid, near_pid
 from ai_memory_mcp.away import nonce_file, pause, resume
 from ai_memory_mcp.book import Book, origin_of
@@ -31,6 +32,8 @@ from ai_memory_mcp.spool import Entry, Spool
 BATCH = 200  # events
 BATCH_BYTES = 512 * 2**10  # nginx takes a megabyte unless it is told otherwise
 BRIEFS = 3  # places whose briefs are fetched after a delivery: those seen last
+KEPT = 60.0  # seconds for which the copy of a brief is new enough where an agent only works
+TELLING = ("session-start", "user-prompt", "session-end", "other")  # kinds that ask for the brief, or change it
 FRESH = 3.0  # seconds for which a copy of a brief may count as the newest, for the starts that have waited for it
 
 Places = dict[tuple[str, str], tuple[str, Origin]]  # (root, marker) -> a folder in it, and which project it is
@@ -53,11 +56,13 @@ class Client:
 
 @dataclass
 class Delivery:
-    """What one delivery did, and the places that events came from, the one seen last at the end."""
+    """What one delivery did, and the places that events came from, the one seen last at the end; of those in `telling`
+    the brief is asked for, or another one by now."""
 
     sent: int = 0
     set_aside: int = 0
     places: Places = field(default_factory=dict)
+    telling: set[tuple[str, str]] = field(default_factory=set)
 
 
 def deliver(client: Client, *, now: float, wait: float, most: int | None = None) -> Delivery:
@@ -74,7 +79,7 @@ def deliver(client: Client, *, now: float, wait: float, most: int | None = None)
             while names:
                 names = names[_send_some(client, names, nonce, done) :]
             if done.sent:
-                _fetch_briefs(client, done.places, now=now)
+                _fetch_briefs(client, done, now=now)
         except AiMemoryError as error:
             pause(client.home, str(error), now=now)
             raise
@@ -127,6 +132,9 @@ def _with_origin(client: Client, event: Event, done: Delivery) -> Event:
     known = done.places.pop(place) if place in done.places else None
     origin = known[1] if known else client.book.origin_of_event(event)
     done.places[place] = (event.cwd, origin)
+    spec = named_spec(event.agent)
+    if spec is None or spec.kind_of(event.event) in TELLING:
+        done.telling.add(place)
     return event.model_copy(update={"pid": pid, "origin": origin})
 
 
@@ -165,10 +173,11 @@ def _new_nonce(client: Client) -> str:
 # --- briefs
 
 
-def _fetch_briefs(client: Client, places: Places, *, now: float) -> None:
-    for (root, marker), (cwd, _) in list(places.items())[-BRIEFS:]:
-        with suppress(ProjectError):  # its `.ai-memory.toml` does not parse: nothing is told there
-            fetch_brief(client, root, marker, cwd, now=now)
+def _fetch_briefs(client: Client, done: Delivery, *, now: float) -> None:
+    for (root, marker), (cwd, _) in list(done.places.items())[-BRIEFS:]:
+        if (root, marker) in done.telling or not 0 <= now - brief.asked(client.home, root, marker) < KEPT:
+            with suppress(ProjectError):  # its `.ai-memory.toml` does not parse: nothing is told there
+                fetch_brief(client, root, marker, cwd, now=now)
 
 
 def fetch_brief(client: Client, root: str, marker: str, cwd: str, *, now: float) -> None:

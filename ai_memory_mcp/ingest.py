@@ -92,6 +92,7 @@ class Places:
         self.now = now
         self.found: dict[tuple[str, str, Origin | None], Place] = {}
         self.erased: dict[tuple[str, str, Origin | None], datetime | None] = {}
+        self.known: list[Project] = []
 
     def of(self, event: Event) -> Place:
         """Return the place of an event. Raises AiMemoryError when its `.ai-memory.toml` does not parse."""
@@ -108,7 +109,7 @@ class Places:
         identity = self._identity(event) if known else None
         if identity is None:
             return False
-        return _kind(event, spec_of(event.agent)) in _FOLLOWERS or registry.find(identity, known) is not None
+        return spec_of(event.agent).kind_of(event.event) in _FOLLOWERS or registry.find(identity, known) is not None
 
     def purged(self, event: Event) -> datetime | None:
         """Return when the project that this event is of was erased, None where it never was."""
@@ -130,8 +131,10 @@ class Places:
             return None
 
     def _look_up(self, event: Event) -> Place:
-        with self.res.index.read() as db:
-            known = rows.projects(db)
+        if not self.known:
+            with self.res.index.read() as db:
+                self.known = rows.projects(db)
+        known = self.known
         at = max(event.root, os.path.dirname(event.marker), key=len) or event.cwd
         identity = from_origin(event.origin) if event.origin else identify(at, self.res.user_home)
         project = None if event.origin else registry.of_gone(event.root, event.marker, known)
@@ -144,6 +147,8 @@ class Places:
                     raise
             if identity.git_dir and not identity.id:  # its id file was written just now: the stamps have to know that
                 identity = identify(at, self.res.user_home)
+        if project not in known:
+            self.known = []
         return Place(event.root, event.marker, project, identity)
 
 
@@ -203,7 +208,7 @@ def _take_in(res: Resources, entries: list[Entry], places: Places) -> dict[str, 
             elif (
                 entry.event
                 and isinstance(place, Place)
-                and _kind(entry.event, spec_of(entry.event.agent)) == "session-end"
+                and spec_of(entry.event.agent).kind_of(entry.event.event) == "session-end"
             ):
                 _end_everywhere(res, batch, entry.event)  # a crash may have come before it was written everywhere
         for name, lines in batch.lines.items():
@@ -329,7 +334,7 @@ def _session(res: Resources, batch: Batch, event: Event, spec: AgentSpec, place:
     natives = batch.ledger.natives(event.agent, native)
     here = next((row for row in natives if row.project == place.project.id), None)
     homeless = place.identity.by in ("none", "folder")
-    if natives and (_kind(event, spec) in _FOLLOWERS or event.offered or homeless):
+    if natives and (spec.kind_of(event.event) in _FOLLOWERS or event.offered or homeless):
         return natives[0] if homeless or not here else here
     if here:
         return here
@@ -431,10 +436,6 @@ def _end(res: Resources, batch: Batch, event: Event, ending: Sequence[SessionRow
         if not row.over and row.last - event.at <= sessions.OUTLIVES:
             end = {"type": "end", "id": event.id, "session": row.id, "at": event.at.isoformat()}
             batch.write(res.journal.name_of(row.project, row.id), end)
-
-
-def _kind(event: Event, spec: AgentSpec) -> str:
-    return spec.events[event.event].kind if event.event in spec.events else "other"
 
 
 def _native(event: Event, spec: AgentSpec) -> str:

@@ -548,16 +548,16 @@ class LocalMemory(Compiling, Embedding):
         if events:
             self.res.spool.add(events)
 
-    def brief_parts(self, scope: Scope, *, settled: bool = True) -> dict[str, object] | None:
-        """Return the brief in the parts that a client's hook puts together, see `brief`; None where it is not `settled`
-        and something follows from what was taken in that it would tell of."""
+    def brief_parts(self, scope: Scope, *, settled: bool = True) -> dict[str, object] | str:
+        """Return the brief in the parts that a client's hook puts together, see `brief`; where it is not `settled` and
+        something follows from what was taken in that it would tell of, the project (id) that is to be settled first."""
         from ai_memory_mcp import brief as briefs
         from ai_memory_mcp import settle
 
         resolved, now = self._fresh(scope), utc_now()
         project = resolved.project or registry.general(resolved.workspace)
         if not settled and settle.follows(self.res, project, now=now):
-            return None
+            return project.id
         return briefs.compose_parts(self.res, project, now=now)
 
     def _document(self, db: Connection, project: Project, ref: str, observations: bool, links: bool) -> Document | None:

@@ -34,8 +34,7 @@ TIMED = ("session-start", "session-end", "pre-compact", "post-compact", "notific
 
 def observe(event: Event, spec: AgentSpec, session_id: str) -> Observation:
     """Return the event in our terms. An event the description does not know becomes kind `other`."""
-    known = spec.events.get(event.event)
-    kind: EventKind = known.kind if known else "other"
+    kind = spec.kind_of(event.event)
 
     def field(name: str) -> Any:
         return pick(event.payload, spec.fields.get(name, ()))

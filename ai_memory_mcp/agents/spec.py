@@ -240,6 +240,10 @@ class AgentSpec(_Part):
     tools: dict[ToolFamily, tuple[str, ...]] = Field(default_factory=dict)
     own_tools: tuple[str, ...] = ()
 
+    def kind_of(self, event: str) -> EventKind:
+        """Return our kind of one of its events, `other` for one that it is not known to have."""
+        return self.events[event].kind if event in self.events else "other"
+
 
 def configs_dir() -> Path:
     """Return the folder with the agents' descriptions: inside the package, or beside it in a checkout."""

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from ai_memory_mcp import errors
 from ai_memory_mcp.errors import AiMemoryError, InputError, StorageError
+from ai_memory_mcp.index.db import Connection
 from ai_memory_mcp.processes import Conversation, conversation, of_ours
 from ai_memory_mcp.server.access import Access, answer, arguments, malformed
 from ai_memory_mcp.waking import wake_worker
@@ -59,16 +60,28 @@ class Here:
 
     def __init__(self, memory: LocalMemory) -> None:
         self._memory = memory
+        self._held: Connection | None = None
         memory.read_wait = None
         memory.looked = {}
         self.take_in, self.unsettled = memory.take_in, memory.unsettled
-        self.settle, self.close = memory.settle, memory.close
+        self.settle = memory.settle
+
+    def close(self) -> None:
+        """Finish what was put off."""
+        self._hold(None)
+        self._memory.close()
 
     def upkeep(self) -> None:
         """Do what is due now and then."""
+        self._hold(self._memory.res.index.hold())  # anew: it may be another file by now
         self._memory.tidy()
         wake_worker(self._memory)
         self._memory.once_a_day()
+
+    def _hold(self, index: Connection | None) -> None:
+        if self._held is not None:
+            self._held.close()
+        self._held = index
 
     def search(self, access: Access, body: bytes) -> bytes:
         """Search for somebody."""

@@ -49,9 +49,8 @@ def take(memory: LocalMemory, access: Access, body: bytes, nonce: str) -> Taken:
     return Taken(refused=refused)
 
 
-def brief_parts(memory: LocalMemory, access: Access, body: bytes, settled: bool) -> dict[str, object] | None:
-    """Return the brief for a folder of another machine, in parts; None where it has to be `settled` first. Raises
-    AccessError."""
+def brief_parts(memory: LocalMemory, access: Access, body: bytes, settled: bool) -> dict[str, object] | str:
+    """Return the brief for a folder of another machine, see `LocalMemory.brief_parts`. Raises AccessError."""
     scope = Scope(origin=Origin.model_validate_json(body), pid=UNTOLD)
     resolved = call(memory, access, "resolve", {"scope": scope})
     return memory.brief_parts(scope.model_copy(update={"workspace": resolved.workspace}), settled=settled)

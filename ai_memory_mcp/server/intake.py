@@ -2,7 +2,7 @@
 Requests that are to know of it wait here, without a thread of their own.
 
 Events are taken in at once, for searches wait for that. Settling costs much more and pays for many events as well as
-for a few: it is done for a few projects at a time, between which events are taken in, and has pauses.
+for a few: it is done for one project after the other, between which events are taken in, and has pauses.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,9 @@ from ai_memory_mcp.spool import Spool
 TICK = 5.0  # seconds between looks at the spool: agents on this machine write into it as well
 AGAIN = 0.2  # seconds after which is tried again what another process was at
 GATHER = 0.02, 0.5  # seconds at least and at most in which more may come: as long as it took the last time
-AT_ONCE = 4  # projects that are settled before events are taken in again
-SHARE = 1  # times as long as it took to settle everything, nothing is settled again
+SHARE = 2  # times as long as it took to settle everything, nothing is settled again that nobody waits for
 REMEMBERED = 10_000  # callers
-Waiting = set["asyncio.Future[None]"]  # whoever waits
+EVENTS, ALL = "events", "all"  # what is waited for; else the settling of one project (id)
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class Intake:
         self._wake = threading.Event()
         self._ended = threading.Event()
         self._lock = threading.Lock()  # of who waits
-        self._for_events: Waiting = set()
-        self._for_all: Waiting = set()
+        self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
         self._stored, self._known = 0, 0  # times something was stored, and how many of them are taken in
         self._last: dict[str, int] = {}  # by who did it
         self._taken, self._settled = 1, 0  # times; equal when nothing is left to settle
@@ -71,33 +70,40 @@ class Intake:
             del self._last[next(iter(self._last))]
         self._wake.set()
 
-    async def caught_up(self, who: str | None, *, settled: bool) -> None:
-        """Return when what `who` (None for everybody) has stored is taken in, at the latest after READ_WAIT; with
-        `settled` all that anybody has, and what follows from it."""
-        if settled and self._taken != self._settled:
-            behind = True
-        elif self._stored == self._known or settled or who is None:  # also of agents on this machine
+    async def taken_in(self, who: str | None) -> None:
+        """Return when what `who` (None: anybody) has stored is taken in, at the latest after READ_WAIT."""
+        if who is None or self._stored == self._known:  # also of agents on this machine
             behind = bool(self._spool.names())
         else:
             behind = self._last.get(who, 0) > self._known
-        if not behind:
-            return
-        waiting = self._for_all if settled else self._for_events
+        if behind:
+            await self._wait(EVENTS)
+
+    async def settled(self, project: str = "") -> None:
+        """Return when what follows from all that was taken in is settled, in one project (id) if one is named; at the
+        latest after READ_WAIT."""
+        if self._taken != self._settled:
+            await self._wait(project or ALL)
+
+    async def _wait(self, what: str) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         with self._lock:
-            waiting.add(done)
+            self._waiting[what].add(done)
         self._wake.set()
         try:
             await asyncio.wait([done], timeout=READ_WAIT)
         finally:
             with self._lock:
-                waiting.discard(done)
+                self._waiting[what].discard(done)
+                if not self._waiting[what]:
+                    del self._waiting[what]
 
     def _run(self) -> None:
         hands, rest = self._hands(), 0.0
         while not self._ended.is_set():
             self._wake.wait(rest)
-            self._ended.wait(self._gather)
+            if EVENTS not in self._waiting:
+                self._ended.wait(self._gather)
             self._wake.clear()
             rest = TICK
             try:
@@ -110,37 +116,43 @@ class Intake:
         hands.close()
 
     def _rest(self) -> float:
+        """Return the seconds until there is something to do that nobody says."""
         if self._hindered:
             return AGAIN
-        if self._for_all or self._taken != self._settled:
+        if ALL in self._waiting or self._taken != self._settled:
             return max(0.0, self._next - time.monotonic())
         return TICK
 
     def _round(self, hands: Hands) -> None:
         self._hindered = False
-        if time.monotonic() < self._next:
+        if time.monotonic() >= self._next:
+            with self._serving(ALL):
+                self._take_in(hands)
+                self._settle_all(hands)
+        else:
             self._take_in(hands)
-            return
-        with self._serving(self._for_all):
-            self._take_in(hands)
-            self._settle(hands)
+        for project in self._asked_for():
+            self._settle(hands, project)
 
     def _take_in(self, hands: Hands) -> None:
         begun, stored = time.monotonic(), self._stored
-        with self._serving(self._for_events):
+        with self._serving(EVENTS):
             if self._spool.names():
                 self._taken += 1
                 hands.take_in()
             self._known = stored
         self._gather = min(GATHER[1], max(GATHER[0], time.monotonic() - begun))
 
-    def _settle(self, hands: Hands) -> None:
+    def _settle_all(self, hands: Hands) -> None:
         begun, taken = time.monotonic(), self._taken
         idle = begun >= self._idle
         try:
             due = hands.unsettled(idle=idle)
-            for start in range(0, len(due), AT_ONCE):
-                hands.settle(due[start : start + AT_ONCE])
+            while due and not self._ended.is_set():
+                asked = [project for project in self._asked_for() if project in due]
+                project = (asked or due)[0]
+                due.remove(project)
+                self._settle(hands, project)
                 if self._wake.is_set():
                     self._take_in(hands)
             self._settled = taken
@@ -150,24 +162,32 @@ class Intake:
         finally:
             self._next = time.monotonic() + SHARE * (time.monotonic() - begun)
 
-    @contextmanager
-    def _serving(self, waiting: Waiting) -> Iterator[None]:
-        """Release who waits at the beginning when this is done; they go on waiting where another process is at it."""
+    def _settle(self, hands: Hands, project: str) -> None:
+        with self._serving(project):
+            hands.settle([project])
+
+    def _asked_for(self) -> list[str]:
         with self._lock:
-            served = set(waiting)
-            waiting.clear()
+            return [what for what in self._waiting if what not in (EVENTS, ALL)]
+
+    @contextmanager
+    def _serving(self, what: str) -> Iterator[None]:
+        """Release who waits for something at the beginning when this is done; where another process is at it, they go
+        on waiting."""
+        with self._lock:
+            served = self._waiting.pop(what, set())
         try:
             yield
         except BusyError:
             self._hindered = True
             with self._lock:
-                waiting |= served
+                self._waiting[what] |= {done for done in served if not done.done()}
             served = set()
         finally:
             _release(served)
 
 
-def _release(waiting: Waiting) -> None:
+def _release(waiting: set[asyncio.Future[None]]) -> None:
     for done in waiting:
         loop = done.get_loop()
         if not loop.is_closed():

@@ -63,7 +63,9 @@ class Workers:
 
     async def caught_up(self, who: str, *, settled: bool) -> None:
         """Return when what `who` has delivered is taken in; with `settled` also what follows from what anybody has."""
-        await self._intake.caught_up(who, settled=settled)
+        await self._intake.taken_in(who)
+        if settled:
+            await self._intake.settled()
 
     async def search(self, access: Access, body: bytes) -> bytes:
         """Search for somebody; the arguments and what it returns are JSON. Raises Busy, and what the search raises."""
@@ -73,15 +75,15 @@ class Workers:
         """Run work on a memory in one of the threads for that, or of those for what may take `long`. Raises Busy."""
         return await self._do("long" if long else "ask", lambda: work(self._memory()))
 
-    async def brief(self, work: Callable[[LocalMemory, bool], T | None]) -> T:
+    async def brief(self, work: Callable[[LocalMemory, bool], T | str]) -> T:
         """Do work on a brief that knows of all that anybody has delivered. Told that not all of it is settled, the work
-        may give None, to be done again when it is. Raises Busy."""
-        await self._intake.caught_up(None, settled=False)
+        may give the project that has to be, to be done again then. Raises Busy."""
+        await self._intake.taken_in(None)
         told = await self._do("brief", lambda: work(self._memory(), False))
-        if told is None:
-            await self._intake.caught_up(None, settled=True)
+        if isinstance(told, str):
+            await self._intake.settled(told)
             told = await self._do("brief", lambda: work(self._memory(), True))
-        assert told is not None
+        assert not isinstance(told, str)
         return told
 
     async def store(self, work: Callable[[LocalMemory], T], who: str = "") -> T:

@@ -1,9 +1,10 @@
 """A server under load: `python tests/benchmarks/bench_server.py [--clients 200] [--seconds 60] [--dir DIR]`.
 
-The memory holds 20,000 observations and 5,000 pages of 20 projects. First one client searches while nobody else asks;
-then all clients, each with a token and connections of its own, work as agents do (see `load_clients`): an event a
-second, a delivery and a brief every five, a search every five; then all do so without any pause but the one that a 429
-asks for. The clients run on this machine, in one process beside the server. Prints for each part the answers by status;
+The memory holds 20,000 observations and 5,000 pages of 20 projects. First one client searches while nobody else asks,
+with nothing new to know of, and with an event that happened right before. Then all clients, each with a token and
+connections of its own, work as agents do (see `load_clients`): an event a second, which is many times what an agent
+makes, a delivery every five, briefs, a search every five; then all do so without any pause but the one that a 429 asks
+for. The clients run on this machine, in one process beside the server. Prints for each part the answers by status;
 ms of those that were served, and from asking until then with what a 429 made them wait; CPU and memory of the server.
 At the end every event that was accepted is looked for in the journal and in the index: it has to be there once.
 
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime, timezone
 from multiprocessing import get_context
@@ -31,7 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench_search import Words
-from load_clients import PROJECTS, Client, Seen, alone, crowd, origin
+from load_clients import PROJECTS, Client, Pace, Seen, alone, crowd, origin
 from remotes import HttpServer, Machine, local, token
 
 from ai_memory_mcp.model import Event, Origin, Scope
@@ -117,13 +119,13 @@ def quantile(times: list[float]) -> float:
     return statistics.quantiles(times, n=20)[18] if len(times) > 1 else sum(times)
 
 
-def tell(what: str, seen: Seen, quiet: float = 0.0) -> None:
+def tell(what: str, seen: Seen, quiet: Mapping[str, float] = {}) -> None:
     """Print the answers of one part and how long they took."""
     print(f"{what:8} { ({' '.join(map(str, key)): count for key, count in sorted(seen.answers.items())}) }")
     for kind, times in sorted(seen.served.items()):
         waited = seen.waited[kind]
         rate = f"{len(times) / seen.seconds:.0f} a second; " if seen.seconds else ""
-        of = f", {quantile(times) / quiet:.1f}x quiet" if quiet and kind == "search" else ""
+        of = "".join(f", {quantile(times) / base:.1f}x {name}" for name, base in quiet.items() if kind == "search")
         line = f"{rate}served {statistics.median(times):.1f} ms median, {quantile(times):.1f} p95{of}"
         if seen.answers[kind, 429]:
             refused = seen.answers[kind, 429] / (seen.answers[kind, 429] + len(times))
@@ -132,14 +134,14 @@ def tell(what: str, seen: Seen, quiet: float = 0.0) -> None:
         print(f"         {kind}: {line}", flush=True)
 
 
-def under_load(server: HttpServer, secrets: list[str], seconds: float, every: float, run: str) -> Seen:
+def under_load(server: HttpServer, secrets: list[str], seconds: float, pace: Pace, run: str) -> Seen:
     """Let the clients do their work in a process of their own, and print what the server needs meanwhile."""
     assert server.process is not None
     pid, begun = server.process.pid, time.monotonic()
     before, everything = {one: cpu_of(one) for one in family(pid)}, cpu_of_all()
     samples = [(0.0, sum(map(memory_of, family(pid))))]
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        clients = pool.submit(crowd, server.port, secrets, seconds, every, run)
+        clients = pool.submit(crowd, server.port, secrets, seconds, pace, run)
         while not clients.done():
             time.sleep(min(5.0, seconds / 10))
             samples.append((time.monotonic() - begun, sum(map(memory_of, family(pid)))))
@@ -179,14 +181,15 @@ def main(given: argparse.Namespace) -> None:
         print(f"server   {server.process.pid}", flush=True)
         try:
             alone(server.port, secrets[0], Client.search, 40, "warm")
-            quiet = alone(server.port, secrets[0], Client.search, QUIET)
-            base = quantile(quiet.served["search"])
-            tell("quiet", quiet)
-            parts = [quiet]
+            parts, quiet = [], {}
+            for name, do in (("quiet", Client.search), ("knowing", Client.work_and_search)):
+                parts.append(alone(server.port, secrets[0], do, QUIET, name))
+                quiet[name] = quantile(parts[-1].served["search"])
+                tell(name, parts[-1])
             for run in given.parts.split(","):
-                every = 0.0 if run == "rush" else given.search_every
-                parts.append(under_load(server, secrets, given.seconds, every, run))
-                tell(run, parts[-1], base)
+                pace = Pace(0.0, 0.0) if run == "rush" else Pace(given.event_every, given.search_every)
+                parts.append(under_load(server, secrets, given.seconds, pace, run))
+                tell(run, parts[-1], quiet)
         finally:
             stopping = time.monotonic()
             code = server.stop()
@@ -202,6 +205,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--event-every", type=float, default=1.0)
     parser.add_argument("--search-every", type=float, default=EVERY)
     parser.add_argument("--parts", default="work,rush")
     parser.add_argument("--dir", default="")

@@ -1,9 +1,9 @@
 """Clients for `bench_server`: machines with an agent at work, all in one process that costs the machine little.
 
-A client does what our real ones do. Its agent makes an event every second (tools, prompts, answers; sessions begin and
-end). Every five seconds what waits is delivered, and the brief for the next session fetched; before a search the same
-is done, and the search is told to know of it. A 429 is waited out as it says, up to ten seconds, and the request sent
-again; events that no 200 has answered are kept and come with the next delivery.
+A client does what our real ones do. Its agent makes an event now and then (tools, prompts, answers; sessions begin and
+end). Every five seconds what waits is delivered, and the brief fetched where the agent was told something or ended;
+before a search the same is done, and the search is told to know of it. A 429 is waited out as it says, up to ten
+seconds, and the request sent again; events that no 200 has answered are kept and come with the next delivery.
 """
 
 from __future__ import annotations
@@ -15,16 +15,26 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bench_search import Words
 
 DELIVER_EVERY = 5.0  # seconds, as the bridge of a client does
+BRIEF_EVERY = 60.0  # seconds at most, while something is delivered
+TELLING = ("SessionStart", "UserPromptSubmit", "SessionEnd")  # events after which the brief is fetched
 PATIENCE = 10.0  # seconds that a client lets itself be told to come again, for one request
 MOST = 200  # events of one batch
 OF_SESSION = 300  # events
 PROJECTS = 20
 KNOWN = "00000000-0000-4000-8000-{:012d}"
 FRESH = b"AI-Memory-Fresh: 1\r\n"
+
+
+class Pace(NamedTuple):
+    """The seconds between two events, and between two searches of a client; 0.0 for no pause at all."""
+
+    event: float
+    search: float
 
 
 @dataclass
@@ -97,16 +107,17 @@ class Client:
         self.made = self.random.randrange(OF_SESSION)
         self.origin = origin(number % PROJECTS)
         self.where = json.dumps(self.origin).encode()
-        self.spool: list[tuple[str, str]] = []  # (id, JSON)
+        self.spool: list[tuple[str, str, bool]] = []  # (id, JSON, whether the brief is asked for)
+        self.copied = time.monotonic() - BRIEF_EVERY * self.random.random()
         self.delivering = asyncio.Lock()
         self.bridge, self.searching = Connection(port, secret), Connection(port, secret)
 
-    async def work(self, until: float, search_every: float) -> None:
+    async def work(self, until: float, pace: Pace) -> None:
         """Live as an agent does: the clock says when something is done, not the server."""
         await asyncio.gather(
-            self._every(1.0, self.make, until),
+            self._every(pace.event, self.make, until),
             self._every(DELIVER_EVERY, self.deliver, until),
-            self._every(search_every, self.search, until),
+            self._every(pace.search, self.search, until),
         )
 
     async def rush(self, until: float) -> None:
@@ -131,7 +142,7 @@ class Client:
         event = {"id": ident, "at": time.time(), "agent": "claude-code", "event": about.pop("event")}
         event |= {"payload": {"session_id": native, "prompt_id": f"t{turn}", **about}, "origin": self.origin}
         self.made += 1
-        self.spool.append((ident, json.dumps(event)))
+        self.spool.append((ident, json.dumps(event), event["event"] in TELLING))
 
     def _event(self, turn: int, step: int) -> dict[str, object]:
         said = self.random.choice(self.texts.said)
@@ -152,11 +163,19 @@ class Client:
             some = self.spool[:MOST]
             if not some:
                 return
-            body = b'{"events":[' + ",".join(packed for _, packed in some).encode() + b"]}"
+            body = b'{"events":[' + ",".join(packed for _, packed, _ in some).encode() + b"]}"
             if await self._ask("hook", self.bridge, "/hook", body) == 200:
-                self.seen.accepted += [ident for ident, _ in some]
+                self.seen.accepted += [ident for ident, _, _ in some]
                 del self.spool[: len(some)]
-                await self._ask("brief", self.bridge, "/hook/brief", self.where)
+                now = time.monotonic()
+                if any(telling for _, _, telling in some) or now - self.copied > BRIEF_EVERY:
+                    self.copied = now
+                    await self._ask("brief", self.bridge, "/hook/brief", self.where)
+
+    async def work_and_search(self) -> None:
+        """Have one event happen, and search."""
+        await self.make()
+        await self.search()
 
     async def search(self) -> None:
         """Search, for an answer that knows of all that happened here."""
@@ -189,17 +208,15 @@ class Client:
             await asyncio.sleep(pause)
 
 
-def crowd(port: int, secrets: list[str], seconds: float, search_every: float, run: str) -> Seen:
-    """Be one client for each token, for some seconds; without any pause where `search_every` is 0."""
+def crowd(port: int, secrets: list[str], seconds: float, pace: Pace, run: str) -> Seen:
+    """Be one client for each token, for some seconds."""
     seen, texts = Seen(), Texts()
 
     async def all_of_them() -> None:
         clients = [Client(number, port, secret, texts, seen, run) for number, secret in enumerate(secrets)]
         begun = time.monotonic()
         until = begun + seconds
-        await asyncio.gather(
-            *(client.work(until, search_every) if search_every else client.rush(until) for client in clients)
-        )
+        await asyncio.gather(*(client.work(until, pace) if pace.search else client.rush(until) for client in clients))
         seen.seconds = time.monotonic() - begun
         await asyncio.gather(*(client.finish() for client in clients))
 
