@@ -87,8 +87,8 @@ def settle(
     wanted = [one for one in known.values() if only is None or one.id in only]
     for project in sorted(wanted, key=lambda one: -seen.get(one.id, -1)):
         if project.id in due or not brief.is_rendered(res, project):
-            edits = {"always": always and project.id in seen} if look(project) or project.id in failed else None
-            error = _settle_project(res, project, open_rows, done, now, edits)
+            edits = look(project) or project.id in failed
+            error = _settle_project(res, project, open_rows, done, now, edits, always=always and project.id in seen)
             if error != failed.get(project.id, ""):
                 _note_trouble(res, project, error)
             if project.id in done.projects:
@@ -116,15 +116,17 @@ def _settle_project(
     open_rows: list[SessionRow],
     done: Settled,
     now: datetime,
-    edits: dict[str, bool] | None,
+    edits: bool,
+    *,
+    always: bool,
 ) -> str:
     """Settle one project, and look for `edits` by hand; returns why it could not be, '' when all is well."""
     mine = [row for row in open_rows if row.project == project.id]
     noticed = 0
     try:
-        if edits is not None:
+        if edits:
             with handoff_lock(res, project):
-                noticed = pages.notice_edits(res, project, now=now, **edits)
+                noticed = pages.notice_edits(res, project, now=now, always=always)
         if noticed or not brief.is_rendered(res, project):
             done.projects[project.id] = project
         _accept_offers(res, project, mine, done)

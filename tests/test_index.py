@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from datetime import datetime, timezone
@@ -107,3 +108,22 @@ def test_what_is_set_aside_counts_until_it_is_stored(index: Index) -> None:
         rows.put_unstored(db, "b", "set_aside", "")
         rows.put_offer(db, "b", "s", "h", 1)
         assert rows.unstored_counts(db) == {}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file is in the way there")
+def test_while_somebody_holds_it_its_log_stays_and_nobody_is_hindered(index: Index) -> None:
+    held = index.hold()
+    assert held is not None
+    with index.write() as db:
+        rows.set_meta(db, "one", "1")
+    assert index.path.with_name("index.db-wal").exists()
+    with index.beside().write() as db:
+        rows.set_meta(db, "complete", "1")
+    index.become(index.beside(), lambda: None)
+    with index.read() as db:
+        assert rows.metas(db, "one") == {}
+    assert index.path.with_name("index.db-wal").stat().st_size == 0
+    index.discard()
+    assert not index.ready()
+    assert index.hold() is None
+    held.close()

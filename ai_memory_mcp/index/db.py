@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from ai_memory_mcp.errors import BusyError, StorageError
@@ -71,14 +71,13 @@ class Index:
         """
         if os.name != "posix":
             return None
-        connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=5.0, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA user_version").fetchone()
-            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # it is in nobody's count before
-        except sqlite3.Error:
-            connection.close()
-            return None
-        return connection
+        with suppress(sqlite3.Error), ExitStack() as stack:
+            connection = sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True, timeout=5.0)
+            stack.callback(connection.close)
+            connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # before, it is in nobody's count
+            stack.pop_all()
+            return connection
+        return None
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
