@@ -166,10 +166,11 @@ class ProjectWiki:
         A note tells meanwhile what is written; where it is found, that is undone. An import is not worth the room.
         """
         note = self._git / wiki_git.WRITING
-        if not 1 < len(pages) <= _TOGETHER:
+        few = pages if 1 < len(pages) <= _TOGETHER else {}
+        written = {path: wiki_git.blob_id(data).hex() for path, data in few.items() if data is not None}
+        if not written:
             yield
             return
-        written = {path: wiki_git.blob_id(data).hex() for path, data in pages.items() if data is not None}
         files.write_atomic(note, json.dumps(written).encode())
         try:
             yield
