@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from ai_memory_mcp import evicting, markdown, pages
+from ai_memory_mcp.agents.spec import all_specs
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.files import private_dir, storage_error
 from ai_memory_mcp.importing_files import Finds, Source, Unusable, find, read
@@ -30,6 +31,7 @@ from ai_memory_mcp.memory import Progress
 from ai_memory_mcp.model import ImportReport, Page, PageKind, Project
 from ai_memory_mcp.redact import Redactor
 from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.sessions import native_mark, session_id
 from ai_memory_mcp.writing import FOLDERS
 
 AUTHOR = "user"
@@ -200,6 +202,8 @@ class _Run:
             head, body = "", text.removeprefix("\ufeff")  # front matter that nothing can read is text
         body = self._links.in_body(body, source.name, target.path)
         page = self._page(source, target.path, meta, text, old).model_copy(update={"id": page_id, "body": body})
+        if old is None and self._is_gone(page.session):
+            raise Unusable("it is of a session that was taken out of memory")
         made = markdown.text_from(page, head)
         mark = {"from": origin(source, self._redactor), "digest": digest}
         if GENERATED in meta:
@@ -220,6 +224,14 @@ class _Run:
                 raise Unusable("its page was edited since, and stays as it is")
             return mark.get("digest") != digest
         return target.digest != "" or _goes_before(meta, old)
+
+    def _is_gone(self, session: str) -> bool:
+        """Tell whether a session (its agent's own id, by whatever name of the agent) is not to come back."""
+        gone = self._res.tombstones.ids("session") if session else frozenset()
+        return bool(gone) and any(
+            not gone.isdisjoint((native_mark(agent, session), session_id(agent, session, self._project.id)))
+            for agent in all_specs()
+        )
 
     def _identify(self, source: Source, target: Target, meta: Meta) -> tuple[Target, str]:
         """Find the page of a file, wherever it is by now, and its id: the file's own, unless another page has that."""

@@ -7,6 +7,7 @@ Nothing of a source is changed, and a source that cannot be read as a whole brin
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,17 @@ from ai_memory_mcp.model import ImportReport, Project, Scope, Value
 from ai_memory_mcp.peers_pages import Made
 from ai_memory_mcp.redact import Redactor
 
+EVERY = 100_000  # sessions of one project
 MOST = 512 * 2**20  # characters; what a server takes at once
 
 
 class PeerReport(Value):
-    """What an import of several projects did, or would do, for each; `left_out`: project there -> why."""
+    """What an import of several projects did, or would do, for each; `left_out`: project there -> why. Of `captured`
+    sessions memory has its own page: what was made of them comes as notes."""
 
     imports: tuple[ImportReport, ...]
     left_out: dict[str, str]
+    captured: int = 0
 
 
 class _Home(NamedTuple):
@@ -64,7 +68,8 @@ def claude_mem(
     progress: Progress = lambda *_: None,
 ) -> PeerReport:
     """Bring the sessions of a claude-mem database in as pages: those of the project of the scope's name, of the
-    projects `named` there, or `everywhere` of each into the project of the same name that memory knows.
+    projects `named` there, or `everywhere` of each into the project of the same name that memory knows. A session that
+    memory has captured itself comes as a note, without what was asked.
 
     Raises InputError for another file, and where nothing in it is of the project; StorageError for one that is locked
     or damaged.
@@ -75,12 +80,20 @@ def claude_mem(
         wanted, left_out = _by_name(there, memory.projects())
     else:
         wanted, left_out = {scope: _chosen(there, named, memory, scope)}, {}
-    made = peers_claude_mem.pages(file, list(wanted.values()), home.redactor)
-    reports = (
-        _bring(memory, target, pages, home, "claude-mem", file, dry_run=dry_run, progress=progress)
-        for target, pages in zip(wanted, made, strict=True)
+    made = peers_claude_mem.pages(
+        file, list(wanted.values()), [_captured(memory, target) for target in wanted], home.redactor
     )
-    return PeerReport(imports=tuple(reports), left_out=left_out)
+    reports = (
+        _bring(memory, target, found.pages, home, "claude-mem", file, dry_run=dry_run, progress=progress)
+        for target, found in zip(wanted, made, strict=True)
+    )
+    return PeerReport(imports=tuple(reports), left_out=left_out, captured=sum(found.captured for found in made))
+
+
+def _captured(memory: Memory, scope: Scope) -> dict[str, datetime]:
+    """Return the sessions that memory has of a project: their agents' ids, and when they began."""
+    found = memory.sessions(scope, limit=EVERY) if memory.resolve(scope).project else ()
+    return {session.native_id: session.started for session in found if session.native_id}
 
 
 def _chosen(there: Mapping[str, int], named: Sequence[str], memory: Memory, scope: Scope) -> list[str]:

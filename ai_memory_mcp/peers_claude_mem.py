@@ -2,6 +2,10 @@
 schema 52, writes): a session becomes one page with what was asked, its summaries and its observations. Decisions and
 bugs that were fixed get pages of their own, too.
 
+A session that memory has captured itself has its page already: what claude-mem made of it becomes a note of that
+session, without what was asked since it is captured. The file is called the same either way, so that an import of
+before turns into that note.
+
 The columns differ from version to version, so what is there is asked first.
 """
 
@@ -9,9 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.index import foreign
@@ -35,6 +39,22 @@ _SUMMARY = {
 _OWN_PAGES = {"decision": ("decisions", "decision"), "bugfix": ("gotchas", "gotcha")}
 _LISTS = ("facts", "concepts", "files_read", "files_modified", "files_edited")
 PROMPT = 2_000  # characters of a prompt that are kept
+_NEVER = datetime.fromtimestamp(0, timezone.utc)  # of a row that does not tell its time
+_LATER = timedelta(minutes=1)  # what hooks of two programs tell of the same moment lies less apart
+
+Captured = Mapping[str, datetime]  # the agents' own ids of sessions, and since when memory captures them
+
+
+class Brought(NamedTuple):
+    """The pages of some projects, and of how many sessions that memory has captured they tell."""
+
+    pages: list[Made]
+    captured: int
+
+
+class _Prompt(NamedTuple):
+    text: str
+    at: datetime
 
 
 def projects(file: Path) -> dict[str, int]:
@@ -55,14 +75,19 @@ def projects(file: Path) -> dict[str, int]:
     return found
 
 
-def pages(file: Path, wanted: Sequence[Sequence[str]], redactor: Redactor) -> list[list[Made]]:
-    """Return for each group of projects their pages. Raises StorageError for a file that is locked or damaged."""
+def pages(
+    file: Path, wanted: Sequence[Sequence[str]], captured: Sequence[Captured], redactor: Redactor
+) -> list[Brought]:
+    """Return for each group of projects their pages, given the sessions that memory has captured in each. Raises
+    StorageError for a file that is locked or damaged."""
     sessions = {str(row["memory_session_id"]): row for row in foreign.rows(file, "SELECT * FROM sdk_sessions")}
     prompts = _prompts(file)
-    return [
-        [made for told in _told(file, names).items() for made in _session(*told, sessions, prompts, redactor)]
-        for names in wanted
-    ]
+    found = []
+    for names, known in zip(wanted, captured, strict=True):
+        told = _told(file, names)
+        made = [page for one in told.items() for page in _session(*one, sessions, prompts, known, redactor)]
+        found.append(Brought(made, sum(_native(sessions.get(ident, {})) in known for ident in told)))
+    return found
 
 
 def _told(file: Path, names: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -82,24 +107,32 @@ def _project(file: Path, table: str) -> str:
     return "COALESCE(merged_into_project, project)" if merged else "project"
 
 
-def _prompts(file: Path) -> dict[str, list[str]]:
-    if not {"content_session_id", "prompt_text"} <= foreign.columns(file, "user_prompts"):
+def _prompts(file: Path) -> dict[str, list[_Prompt]]:
+    there = foreign.columns(file, "user_prompts")
+    if not {"content_session_id", "prompt_text"} <= there:
         return {}
-    found: dict[str, list[str]] = {}
-    for row in foreign.rows(file, "SELECT content_session_id, prompt_text FROM user_prompts ORDER BY id"):
-        found.setdefault(str(row["content_session_id"]), []).append(str(row["prompt_text"]))
+    found: dict[str, list[_Prompt]] = {}
+    for row in map(_read, foreign.rows(file, "SELECT * FROM user_prompts ORDER BY id")):
+        prompt = _Prompt(str(row["prompt_text"]), _when(row.get("created_at"), row.get("created_at_epoch")))
+        found.setdefault(_native(row), []).append(prompt)
     return found
+
+
+def _native(session: Mapping[str, Any]) -> str:
+    return str(session.get("content_session_id"))
 
 
 def _session(
     ident: str,
     rows: list[dict[str, Any]],
     sessions: Mapping[str, dict[str, Any]],
-    asked: Mapping[str, list[str]],
+    asked: Mapping[str, list[_Prompt]],
+    captured: Captured,
     redactor: Redactor,
 ) -> Iterator[Made]:
     session = _read(sessions.get(ident, {}))
-    prompts = asked.get(str(session.get("content_session_id")), [])
+    since = captured.get(_native(session))
+    prompts = [one.text for one in asked.get(_native(session), ()) if since is None or _NEVER < one.at < since - _LATER]
     record, secret = redacted({"session": session, "prompts": prompts, "rows": rows}, redactor)
     session, prompts, rows = record["session"], record["prompts"], record["rows"]
     summaries = [row for row in rows if row["table"] == "session_summaries"]
@@ -125,9 +158,10 @@ def _session(
             )
             links[row["id"]] = path
             yield Made(path, _observation(row) + "\n", head, redacted=secret)
-    title = _named(session, summaries, prompts) or f"Session of {began:%Y-%m-%d}"
+    title = _named(session, summaries, [] if since else prompts) or f"Session of {began:%Y-%m-%d}"
+    title = f"{title[:180]} (claude-mem)" if since else title  # the session's own page is called so
     path = f"sessions/{began:%Y/%m/%d}-{file_name('claude-mem', ident)}"
-    head = _head(title, "session", began, max([began, *times]), source, [], "")
+    head = _head(title, "note" if since else "session", began, max([began, *times]), source, [], "")
     yield Made(path, _text(prompts, summaries, observations, links), head, redacted=secret)
 
 
@@ -188,8 +222,8 @@ def _title(row: dict[str, Any]) -> str:
 
 def _named(session: dict[str, Any], summaries: list[dict[str, Any]], prompts: list[str]) -> str:
     requests = [line(row.get("request")) for row in summaries]
-    told = [line(session.get("custom_title")), *requests, line(session.get("user_prompt")), *map(line, prompts[:1])]
-    return next(filter(None, told), "")
+    first = [line(session.get("user_prompt")), line(prompts[0])] if prompts else []
+    return next(filter(None, [line(session.get("custom_title")), *requests, *first]), "")
 
 
 def _read(row: dict[str, Any]) -> dict[str, Any]:
@@ -220,5 +254,5 @@ def _when(text: object, epoch: object) -> datetime:
     try:
         counted = datetime.fromtimestamp(float(str(epoch)) / 1000, timezone.utc)
     except (ValueError, OverflowError, OSError):
-        counted = datetime.fromtimestamp(0, timezone.utc)
+        counted = _NEVER
     return when_from(text, counted)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import repository
+from playing import DEAD, Player, repository
 from remotes import remote, serving
 
 from ai_memory_mcp import markdown, peers
@@ -285,6 +285,81 @@ def test_a_second_import_brings_in_only_what_came_since(memory: LocalMemory, mem
     assert [path.split("-8")[0][:23] for path in again.added] == ["decisions/fire-at-night"]
     assert len(again.updated) == 1
     assert set(again.updated) < set(first.added)
+
+
+def captured(home: Path, mem: Path, work: Path) -> None:
+    """Have the hooks tell of a session at the time at which claude-mem keeps it as well."""
+    player = Player(home, work, "content-1", ago=3_000, pid=DEAD).start().prompt("Make the kiln fire to cone 6")
+    with closing(sqlite3.connect(mem)) as db:
+        db.execute("UPDATE user_prompts SET created_at = ?", (player.now.isoformat(),))
+        db.commit()
+    player.edits("curves/cone6.toml").says("It fires to cone 6.").ends()
+
+
+def told_by_sessions(memory: LocalMemory, words: str) -> list[str]:
+    """The pages but handoffs that say something."""
+    return [path for path, text in texts(memory).items() if words in text and not path.startswith("handoffs/")]
+
+
+def test_a_session_that_was_captured_comes_as_a_note_of_it(
+    memory: LocalMemory, home: Path, mem: Path, kiln: Scope
+) -> None:
+    captured(home, mem, Path(kiln.cwd))
+    told = peers.claude_mem(memory, kiln, mem, dry_run=True)
+    assert (told.captured, told.imports[0].kinds) == (1, {"decision": 1, "gotcha": 1, "note": 1, "session": 1})
+
+    report = peers.claude_mem(memory, kiln, mem)
+
+    assert (report.captured, report.imports[0].kinds) == (1, told.imports[0].kinds)
+    own = memory.sessions(kiln)[0].page
+    assert own is not None
+    assert told_by_sessions(memory, "Make the kiln fire to cone 6") == [own]
+    of_it = [page(memory, path, kiln) for path in memory.read(kiln, own, links=True).same_session]
+    (note,) = (one for one in of_it if one.kind == "note")
+    assert note.title == "Fire to cone 6 (claude-mem)"
+    assert "**Next steps:** Try it on the small kiln" in note.body
+    assert peers.claude_mem(memory, kiln, mem).imports[0].unchanged == 4
+
+
+def test_an_import_of_before_the_capture_becomes_a_note_at_the_next_one(
+    memory: LocalMemory, home: Path, mem: Path, kiln: Scope
+) -> None:
+    first = peers.claude_mem(memory, kiln, mem).imports[0]
+    captured(home, mem, Path(kiln.cwd))
+    assert len(told_by_sessions(memory, "Make the kiln fire to cone 6")) == 2
+    again = peers.claude_mem(memory, kiln, mem).imports[0]
+
+    assert (again.added, again.unchanged, again.kinds) == ({}, 3, {"note": 1})
+    assert set(again.updated.items()) < set(first.added.items())
+    assert told_by_sessions(memory, "Make the kiln fire to cone 6") == [memory.sessions(kiln)[0].page]
+    assert peers.claude_mem(memory, kiln, mem).imports[0].unchanged == 4
+
+
+def test_what_was_asked_before_a_session_was_captured_stays(
+    memory: LocalMemory, home: Path, mem: Path, kiln: Scope
+) -> None:
+    captured(home, mem, Path(kiln.cwd))
+    with closing(sqlite3.connect(mem)) as db:
+        db.execute("UPDATE user_prompts SET created_at = '2020-09-02T09:00:00Z' WHERE id = 2")
+        db.execute("UPDATE user_prompts SET created_at = NULL, created_at_epoch = NULL WHERE id = 1")
+        db.commit()
+    report = peers.claude_mem(memory, kiln, mem).imports[0]
+
+    (note,) = (path for path in report.added if page(memory, path, kiln).kind == "note")
+    assert page(memory, note, kiln).body.startswith("## Asked\n\n- And test it\n\n## Summary")
+
+
+@pytest.mark.parametrize("for_good", [True, False])
+def test_a_session_that_was_forgotten_does_not_come_back(
+    memory: LocalMemory, home: Path, mem: Path, kiln: Scope, for_good: bool
+) -> None:
+    captured(home, mem, Path(kiln.cwd))
+    memory.forget(kiln, memory.sessions(kiln)[0].id, for_good=for_good)
+    report = peers.claude_mem(memory, kiln, mem).imports[0]
+
+    assert report.kinds == {"session": 1}
+    assert set(report.skipped.values()) == {"it is of a session that was taken out of memory"}
+    assert told_by_sessions(memory, "cone 6") == []
 
 
 def test_a_database_is_never_changed_open_or_closed(memory: LocalMemory, mem: Path, kiln: Scope) -> None:

@@ -452,6 +452,8 @@ def imported_from_peer(found: PeerReport) -> None:
     """Print what an import of several projects did, or would do."""
     for one in found.imports:
         imported(one)
+    if found.captured:
+        out(f"{found.captured:,} of the sessions are in memory already: what was made of them comes as notes")
     for name, reason in found.left_out.items():
         out(safe(f"left out: {name}: {reason}"))
 
