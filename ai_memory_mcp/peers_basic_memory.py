@@ -1,7 +1,7 @@
-"""The folder of a basic-memory project (basic-memory 0.22.1, docs/NOTE-FORMAT.md): Markdown already, with `type`,
-`permalink`, `created` and `modified` in front matter and links by title or permalink. Files keep their names; a note
-whose type is a kind of ours becomes that kind, links by permalink lead to the file, and times without a zone are those
-of this machine."""
+"""The folder of a basic-memory project (0.22.1, docs/NOTE-FORMAT.md, and what 0.24.1 writes): Markdown already, with
+`type` and `permalink` in front matter, `created` and `modified` where somebody put them there, and links by title or
+permalink. Files keep their names; a note whose type is a kind of ours becomes that kind, links by permalink lead to the
+file, and times without a zone are those of this machine."""
 
 from __future__ import annotations
 
@@ -36,13 +36,16 @@ def pages(folder: Path, home: Path, redactor: Redactor, progress: Progress) -> t
 
 
 def _permalinks(texts: dict[str, tuple[Source, str]]) -> dict[str, str]:
-    """Return where permalinks lead; one may begin with the name of its project."""
+    """Return where permalinks lead; the name of the project, with which all of them may begin, need not be told."""
     found: dict[str, str] = {}
     for name, (_, text) in texts.items():
         told = markdown.parse(text)[0].get("permalink")
         if isinstance(told, str) and told.strip("/ "):
             found.setdefault(told.strip("/ ").casefold(), posixpath.splitext(name)[0])
-    return found
+    project = {link.partition("/")[0] for link in found}
+    short = {link.partition("/")[2]: to for link, to in found.items()} if len(project) == 1 else {}
+    names = {posixpath.basename(to).casefold() for to in found.values()}  # what a file is called leads to it by itself
+    return {**{link: to for link, to in short.items() if link and link not in names}, **found}
 
 
 def _page(source: Source, text: str, permalinks: dict[str, str], redactor: Redactor) -> Made:

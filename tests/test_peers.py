@@ -1,7 +1,7 @@
 """What other memories have kept comes in: recorded from the real programs, again, and whatever is wrong with it.
 
-tests/peers holds what @modelcontextprotocol/server-memory 2026.8.31 wrote when its tools were called, and the rows of
-a database that the SessionStore of claude-mem 13.25.3 filled.
+tests/peers holds what @modelcontextprotocol/server-memory 2026.8.31 and basic-memory 0.24.1 wrote when their tools were
+called, and the rows of a database that the SessionStore of claude-mem 13.25.3 filled.
 """
 
 from __future__ import annotations
@@ -529,6 +529,29 @@ def test_notes_keep_their_dates_kinds_and_links(memory: LocalMemory, notes: Path
     assert f"{page(memory, 'notes/plain.md').created:%Y-%m-%d}" == "2023-11-14"
     assert "`[[main/tea]]`" in page(memory, "notes/plain.md").body
     assert {path: path.read_bytes() for path in notes.rglob("*.md")} == before
+
+
+def test_what_the_real_program_wrote_comes_in_with_its_links(memory: LocalMemory, own_home: Path) -> None:
+    for name, text in json.loads((RECORDED / "basic-memory.json").read_text())["files"].items():
+        (own_home / "real" / name).parent.mkdir(parents=True, exist_ok=True)
+        (own_home / "real" / name).write_text(text)
+        os.utime(own_home / "real" / name, (1_700_000_000, 1_700_000_000))
+    report = peers.basic_memory(memory, HERE, own_home / "real")
+
+    curves, glazes, firing, clay = report.added.values()
+    assert [page(memory, path).title for path in report.added.values()] == [
+        "Curves: TOML, not YAML?",
+        "Glaze Table",
+        "Cone 6 Firing",
+        "釉薬",
+    ]
+    assert report.kinds == {"decision": 1, "note": 3}
+    assert f"{page(memory, firing).updated:%Y-%m-%d}" == "2023-11-14"
+    assert page(memory, firing).tags == ("firing", "cone-6")
+    assert "- [fact] It holds 1222 °C for ten minutes\n" in page(memory, firing).body
+    led = {path: [link.path for link in memory.read(HERE, path, links=True).links] for path in report.added.values()}
+    assert led == {curves: [firing], glazes: [firing], firing: [curves, glazes, "", clay], clay: []}
+    assert markdown.parse(texts(memory)[glazes])[0]["status"] == "draft"
 
 
 def test_notes_again_bring_in_what_has_changed_and_leave_what_was_edited_here(memory: LocalMemory, notes: Path) -> None:
