@@ -232,10 +232,23 @@ def _told(res: Resources, db: Connection, intent: Intent, project: Project | Non
             "observations": number,
             "places": scrubber.count(res.home) if scrubber else 0,
             "left": scrubber.left(res.home) if scrubber else (),
+            "git": _kept_by_user(res, db, intent),
             "for_good": True,
             "dry_run": dry_run,
         }
     )
+
+
+def _kept_by_user(res: Resources, db: Connection, intent: Intent) -> tuple[str, ...]:
+    """Return what else of git holds history of what is to go. Raises StorageError where it cannot be made anew."""
+    if intent.what == "project":
+        return ()
+    found = []
+    for workspace, project in res.wiki_folders() if intent.pattern else [(intent.workspace, intent.project)]:
+        known = rows.project(db, project)
+        kept = res.wiki_at(workspace, project).kept_by_user()
+        found += [f"{one} of {known.name if known else project}" for one in kept]
+    return tuple(found)
 
 
 def _paths(db: Connection, project: Project, paths: Iterable[str]) -> list[str]:

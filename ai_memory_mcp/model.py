@@ -731,7 +731,8 @@ class Erased(Value):
 
     `for_good`: out of history, journal and everything else; else a commit removed the pages, and history keeps them.
     `commits` are those of the history that had to be made anew, `places` in how many pages, journal files and other
-    files a text was found. Settings that hold it, too, are `left` as they are.
+    files a text was found. Settings that hold it, too, are `left` as they are. `git` names branches, tags and stashes
+    of the user's own in the wiki: they are made anew with the history.
     """
 
     what: Literal["page", "session", "project", "text"]
@@ -743,6 +744,7 @@ class Erased(Value):
     commits: int = 0
     places: int = 0
     left: tuple[str, ...] = ()
+    git: tuple[str, ...] = ()
     for_good: bool = False
     dry_run: bool = False
 

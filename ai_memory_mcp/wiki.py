@@ -465,6 +465,18 @@ class ProjectWiki:
             drop_unreachable(repo)
         return changed
 
+    def kept_by_user(self) -> list[str]:
+        """Return what of git keeps history beside the branch that is checked out, in words: `erase` makes it anew, too.
+        Raises StorageError where it could not."""
+        from ai_memory_mcp.wiki_rewrite import kept_by_user, refuse_work_trees
+
+        if not self._git.exists():
+            return []
+        with self._repository() as repo:
+            wiki_git.head_of(repo)
+            refuse_work_trees(self._git)
+            return kept_by_user(repo)
+
     def leads_to(self, commit: str) -> bool:
         """Tell whether the history leads back to a commit ('' is none). Raises StorageError."""
         if not commit or not self._git.exists():
@@ -493,9 +505,10 @@ class ProjectWiki:
 
     def drop_old(self) -> None:
         """Remove what no branch leads to any more, and what was fetched: it may hold what was erased elsewhere."""
-        from ai_memory_mcp.wiki_rewrite import drop_traces, drop_unreachable
+        from ai_memory_mcp.wiki_rewrite import drop_traces, drop_unreachable, refuse_work_trees
 
         with self._alone() as repo:
+            refuse_work_trees(self._git)
             drop_traces(repo)
             self._renew(repo)
             drop_unreachable(repo)

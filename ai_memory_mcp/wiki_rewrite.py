@@ -2,14 +2,18 @@
 
 First the new objects, then the references, then everything that none of them leads to goes: loose objects, packs,
 reflogs, what git keeps of fetches. Killed anywhere, every reference leads to whole commits, old or new, and running
-again ends it. What is staged is unstaged; what was fetched from a remote has to be fetched again.
+again ends it. What is staged is unstaged; what was fetched from a remote has to be fetched again. A user's own
+branches, tags, notes and stashes are made anew in the same way; other work trees have files that are not ours to
+change, so nothing begins while there are any.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +49,9 @@ _TRACES = (  # what git keeps beside the history, and would lead to what is gone
     "objects/pack/multi-pack-index",
 )
 _TRIES = 5
+_STASH = "logs/refs/stash"  # all stashes but the newest are only named here
+_STASHED = re.compile(rb"[0-9a-f]{40} ([0-9a-f]{40})( .*)")
+_TOLD = ("config", "description", "info/exclude")  # files of git's in which a user may have written anything
 
 
 class Edit(NamedTuple):
@@ -61,23 +68,70 @@ class _Tree(NamedTuple):
     gone: frozenset[tuple[str, bytes]]  # path and blob of what was in it
 
 
+class _Stash(NamedTuple):
+    commit: bytes
+    line: bytes  # of git's log of stashes, behind the ids
+
+
+def refuse_work_trees(git: Path) -> None:
+    """Raise StorageError where other work trees hang on a repository. Those whose folder is gone do not count."""
+    for one in sorted((git / "worktrees").glob("*")):
+        folder = _folder_of(one)
+        if folder:
+            raise StorageError(
+                f"{folder} is another work tree of {git.parent}, with files of its own that may hold what is to go."
+                f" Remove it (git -C '{git.parent}' worktree remove '{folder}'), then try again."
+            )
+
+
+def _folder_of(tree: Path) -> Path | None:
+    """Return the folder of another work tree, None where that is gone: git itself forgets it then, in time."""
+    try:
+        told = (tree / "gitdir").read_text("utf-8", "replace").strip()
+    except OSError:
+        return None
+    return Path(told).parent if told and ((tree / "locked").exists() or os.path.lexists(told)) else None
+
+
+def kept_by_user(repo: Repo) -> list[str]:
+    """Return, in words, what leads to commits beside the branch that is checked out: branches, tags, stashes."""
+    current = repo.refs.follow(b"HEAD")[0][-1:]  # type: ignore[arg-type]
+    names = [os.fsdecode(name) for name in _references(repo) if name not in (b"HEAD", *current)]
+    words = {"refs/heads/": "branch ", "refs/tags/": "tag "}
+    found = []
+    for name in sorted(names):
+        kind = next((kind for kind in words if name.startswith(kind)), "")
+        if name != "refs/stash":
+            found.append(words.get(kind, "") + name.removeprefix(kind))
+    stashes = len(_stashes(repo)) or names.count("refs/stash")
+    return [*found, f"{stashes} stashes" if stashes > 1 else "a stash"] if stashes else found
+
+
 def rewrite_history(repo: Repo, edit: Edit) -> int:
-    """Rewrite every commit that a branch, tag or note leads to; returns how many are others now.
+    """Rewrite every commit that a branch, tag, note or stash leads to; returns how many are others now.
 
     Raises BusyError when git holds a reference, StorageError where other work trees hang on the repository.
     """
     git = Path(repo.controldir())
-    if any((git / "worktrees").glob("*")):
-        raise StorageError(f"{git.parent} has more work trees. Remove them (git worktree list), then try again.")
+    refuse_work_trees(git)
     for _ in range(_TRIES):
-        found = _references(repo)
-        run = _Rewriting(repo, edit)
+        found, stashes = _references(repo), _stashes(repo)
+        run = _Rewriting(repo, edit, [one.commit for one in stashes])
         told = {name: run.reference(sha) for name, sha in found.items()}
+        stashed = [(one, run.reference(one.commit)) for one in stashes]
         run.store()
-        if _move(repo, found, told):
+        if _move(repo, found, told, edit.words or bytes):
             break
     else:
         raise BusyError(f"git changes {git.parent} all the time. Wait until it is done, and try again.")
+    _log_stashes(git, stashed)
+    if (git / "worktrees").exists():
+        shutil.rmtree(git / "worktrees")
+    for name in _TOLD:
+        with suppress(FileNotFoundError):
+            data = (git / name).read_bytes()
+            if edit.words and (clean := edit.words(data)) != data:
+                files.write_atomic(git / name, clean)
     if run.cut:
         files.write_atomic(git / "shallow", b"".join(_hex(one) + b"\n" for one in sorted(map(run.now, run.cut))))
     files.remove(git / "packed-refs")  # each has a file of its own by now
@@ -96,7 +150,16 @@ def drop_traces(repo: Repo) -> None:
 def _remove_traces(git: Path) -> None:
     for trace in _TRACES:
         path = git / trace
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for inner in sorted(path.rglob("*"), reverse=True) if trace == "logs" else ():
+            if inner.is_dir():
+                with suppress(OSError):  # the log of stashes is in it
+                    inner.rmdir()
+            elif inner != git / _STASH:
+                inner.unlink()
+        if trace != "logs" and path.is_dir():
+            shutil.rmtree(path)
+        elif trace != "logs":
+            path.unlink(missing_ok=True)
 
 
 def _is_fetched(name: bytes) -> bool:
@@ -106,7 +169,7 @@ def _is_fetched(name: bytes) -> bool:
 def drop_unreachable(repo: Repo) -> int:
     """Remove every object that no reference leads to, out of packs too; returns how many."""
     run = _Rewriting(repo, Edit(gone=lambda _: False))
-    kept = run.reachable(_references(repo).values())
+    kept = run.reachable([*_references(repo).values(), *(one.commit for one in _stashes(repo))])
     store = repo.object_store
     objects = Path(repo.controldir(), "objects")
     dropped, spoilt, whole = 0, [], set()
@@ -146,19 +209,52 @@ def _references(repo: Repo) -> dict[bytes, bytes]:
     return found
 
 
-def _move(repo: Repo, found: dict[bytes, bytes], told: dict[bytes, bytes | None]) -> bool:
-    """Set all references; False when git moved one meanwhile."""
+def _stashes(repo: Repo) -> list[_Stash]:
+    """Return all stashes, the oldest first."""
+    try:
+        lines = Path(repo.controldir(), _STASH).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    named = filter(None, map(_STASHED.fullmatch, lines))
+    found = [_Stash(bytes.fromhex(one[1].decode()), one[2]) for one in named]
+    return [one for one in found if oid(one.commit) in repo.object_store]
+
+
+def _log_stashes(git: Path, stashed: Iterable[tuple[_Stash, bytes | None]]) -> None:
+    """Write git's log of stashes. What it says of one is the title of the commit that it was made on."""
+    before, lines = bytes(20), []
+    for one, commit in stashed:
+        if commit:
+            who = one.line.partition(b"\t")[0]
+            line = one.line if commit == one.commit else who + b"\tstash"
+            lines.append(_hex(before) + b" " + _hex(commit) + line + b"\n")
+            before = commit
+    if lines:
+        files.write_atomic(git / _STASH, b"".join(lines))
+    else:
+        files.remove(git / _STASH)
+
+
+def _move(
+    repo: Repo, found: dict[bytes, bytes], told: dict[bytes, bytes | None], words: Callable[[bytes], bytes]
+) -> bool:
+    """Set all references, under names without what is to go; False when git moved one meanwhile."""
     from dulwich.file import FileLocked
-    from dulwich.refs import Ref
+    from dulwich.refs import HEADREF, Ref
 
     if _references(repo) != found:
         return False
+    names = {Ref(name): Ref(_free(words(name), found) if words(name) != name else name) for name in found}
+    current = repo.refs.follow(HEADREF)[0][-1]
     try:
         for name, sha in told.items():
-            was = oid(found[name])
-            done = (
-                repo.refs.set_if_equals(Ref(name), was, oid(sha)) if sha else repo.refs.remove_if_equals(Ref(name), was)
-            )
+            ref, was = Ref(name), oid(found[name])
+            if sha and names[ref] != ref:
+                repo.refs[names[ref]] = oid(sha)
+                if ref == current:
+                    repo.refs.set_symbolic_ref(HEADREF, names[ref])
+                sha = None
+            done = repo.refs.set_if_equals(ref, was, oid(sha)) if sha else repo.refs.remove_if_equals(ref, was)
             if not done:
                 return False
     except FileLocked as error:
@@ -172,7 +268,7 @@ def _move(repo: Repo, found: dict[bytes, bytes], told: dict[bytes, bytes | None]
 class _Rewriting:
     """One pass over the history: every object is read once, and made anew where something in it has changed."""
 
-    def __init__(self, repo: Repo, edit: Edit) -> None:
+    def __init__(self, repo: Repo, edit: Edit, stashes: Iterable[bytes] = ()) -> None:
         self.commits: dict[bytes, bytes | None] = {}  # old id -> new id, None where nothing is left
         self.cut = {bytes.fromhex(one.decode()) for one in repo.get_shallow()}
         self._repo, self._edit = repo, edit
@@ -181,6 +277,9 @@ class _Rewriting:
         self._roots: dict[bytes, bytes] = {}  # commit -> the tree it had
         self._new: list[tuple[bytes, bytes, bytes]] = []  # id, kind, data
         self._size = 0
+        self._stashed: set[bytes] = set()  # what stashes are made of: without one of its parents, git knows no stash
+        for one in stashes:
+            self._stashed |= {one, *map(bytes.fromhex, header(self._read(one)[1]).parents[1:])}
 
     def reference(self, sha: bytes) -> bytes | None:
         """Rewrite what a reference leads to; returns what it has to lead to then."""
@@ -271,7 +370,8 @@ class _Rewriting:
         before = [self._tree(self._roots[parent], "") for parent in parents]
         first = not before and (bool(tree.gone) or sha in self.cut)  # what was before the cut is not known
         touched = first or any(tree.gone != one.gone for one in before)
-        if touched and len(parents) < 2 and tree.sha == (before[0].sha if before else None):
+        same = len(parents) < 2 and tree.sha == (before[0].sha if before else None)
+        if touched and same and sha not in self._stashed:
             return after[0] if after else None  # all it did was about what is gone
         head, _, message = raw.partition(b"\n\n")
         lines = [b"tree " + _hex(tree.sha or self._add(b"tree", b""))]
@@ -279,6 +379,9 @@ class _Rewriting:
         lines += [b"parent " + _hex(parent) for parent in after]
         lines += self._rest_of(head)
         words = self._edit.words or bytes
+        touched |= (
+            sha in self._stashed and [self.commits[parent] for parent in parents] != parents
+        )  # it has their title
         told = b"\n".join(lines) + b"\n\n" + (ERASED if touched else words(message))
         return sha if told == raw else self._add(b"commit", told)
 

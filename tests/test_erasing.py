@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from playing import DEAD, Player, repository
 from remotes import local, remote, serving, token
 from searching import fsck, traces
+from syncing import git
 
 from ai_memory_mcp import erasing
-from ai_memory_mcp.errors import AccessError, InputError, NotFoundError, ProjectError
+from ai_memory_mcp.errors import AccessError, InputError, NotFoundError, ProjectError, StorageError
 from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.model import Draft, Event, HandoffDraft, Query, Scope
 from ai_memory_mcp.spool import Spool
@@ -22,6 +24,13 @@ from ai_memory_mcp.tombstones import ERASING, path_mark
 
 CANARY = "qzokapi7731"
 NAME = "Qzokapi7731"  # a title; its slug is the canary
+
+
+def secret_in_two_versions(memory: LocalMemory, here: Scope) -> Path:
+    """Write a page, twice; returns the folder of the wiki."""
+    for word in ("first", "second"):
+        memory.write(here, Draft(title="Key", body=f"{word} {CANARY}"))
+    return memory.res.wiki(memory.projects()[0]).folder
 
 
 def play(home: Path, work: Path, session: str, task: str, **how: float) -> Player:
@@ -285,6 +294,100 @@ def test_a_text_is_scrubbed_from_everything(memory: LocalMemory, home: Path, wor
     player.says("ends well").ends()  # a page that was scrubbed is still ours to compile anew
     memory.ingest()
     assert "ends well" in memory.read(here, "s").text
+
+
+def own_references(wiki: Path) -> None:
+    """Have a user use git in a wiki as in any repository."""
+    (wiki / "notes" / "theirs.md").write_text("mine\n")
+    for words in (
+        ("tag", "-a", "v1", "-m", f"with {CANARY}"),
+        ("tag", "light"),
+        ("switch", "-c", f"fix-{CANARY}"),
+        ("add", "."),
+        ("commit", "-m", f"about {CANARY}"),
+        ("notes", "add", "-m", f"see {CANARY}"),
+        ("switch", "main"),
+    ):
+        git(wiki, *words)
+    for number in range(2):
+        (wiki / f"stashed{number}.md").write_text(f"{CANARY} {number}\nmine {number}\n")
+        git(wiki, "add", ".")
+        git(wiki, "stash", "push", "-m", f"{CANARY} {number}")
+    git(wiki, "config", "remote.x.url", f"https://u:{CANARY}@example.org/x.git")
+    git(wiki, "pack-refs", "--all")
+
+
+def test_a_text_goes_from_branches_tags_and_stashes_of_the_users_own(
+    memory: LocalMemory, home: Path, here: Scope
+) -> None:
+    wiki = secret_in_two_versions(memory, here)
+    own_references(wiki)
+    plan = memory.scrub(CANARY, dry_run=True)
+    assert plan.git == tuple(
+        f"{one} of work" for one in (f"branch fix-{CANARY}", "refs/notes/commits", "tag light", "tag v1", "2 stashes")
+    )
+    assert memory.scrub(CANARY).git == plan.git
+    memory.close()
+
+    assert traces(home) == []
+    assert fsck(home) == ""
+    assert git(wiki, "show", "fix-scrubbed-secret:notes/theirs.md") == "mine"
+    assert git(wiki, "tag", "-l", "--format=%(refname:short) %(contents:subject)").splitlines() == [
+        "light Update note: Key",
+        "v1 with scrubbed-secret",
+    ]
+    git(wiki, "stash", "pop")
+    git(wiki, "commit", "-m", "popped")
+    git(wiki, "stash", "pop")
+    assert [(wiki / f"stashed{one}.md").read_text() for one in (0, 1)] == [
+        f"scrubbed-secret {one}\nmine {one}\n" for one in (0, 1)
+    ]
+
+
+def test_a_page_goes_from_branches_tags_and_stashes_of_the_users_own(
+    memory: LocalMemory, home: Path, here: Scope
+) -> None:
+    path = memory.write(here, Draft(title=NAME, body=f"first {CANARY}")).path
+    wiki = memory.res.wiki(memory.projects()[0]).folder
+    git(wiki, "tag", "-a", "v1", "-m", "first version")
+    git(wiki, "branch", "topic")
+    memory.write(here, Draft(title=NAME, body=f"second {CANARY}", path=path))
+    memory.write(here, Draft(title="Other", body="stays"))
+    (wiki / path).write_text("only this is stashed\n")
+    git(wiki, "add", ".")
+    git(wiki, "stash")
+    (wiki / "mine.md").write_text("mine\n")
+    git(wiki, "add", ".")
+    git(wiki, "stash")
+    memory.forget(here, path, for_good=True)
+    memory.close()
+
+    assert traces(home) == []
+    assert fsck(home) == ""
+    assert git(wiki, "ls-tree", "-r", "--name-only", "topic") == "project.md"
+    assert git(wiki, "tag") == "v1"
+    git(wiki, "stash", "pop")
+    assert (wiki / "mine.md").read_text() == "mine\n"
+    git(wiki, "reset", "--hard")
+    git(wiki, "stash", "pop")
+
+
+def test_nothing_is_erased_while_another_work_tree_has_files_of_its_own(
+    memory: LocalMemory, home: Path, here: Scope, tmp_path: Path
+) -> None:
+    wiki = secret_in_two_versions(memory, here)
+    git(wiki, "worktree", "add", "-q", "--detach", str(tmp_path / "tree"))
+    for dry_run in (True, False):
+        with pytest.raises(StorageError, match=r"tree is another work tree of .* worktree remove"):
+            memory.scrub(CANARY, dry_run=dry_run)
+    assert not (home / ERASING).exists()
+    assert CANARY in memory.read(here, "Key").text
+    shutil.rmtree(tmp_path / "tree")
+    memory.scrub(CANARY)
+    memory.close()
+
+    assert traces(home) == []
+    assert git(wiki, "worktree", "list").count("\n") == 0
 
 
 def test_a_secret_of_several_lines_is_scrubbed_in_every_way_it_is_written(

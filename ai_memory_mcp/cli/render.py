@@ -222,6 +222,8 @@ def erased(told: Erased) -> None:
         out(f"  {len(told.sessions)} sessions, {told.observations} observations")
     if told.commits:
         out(f"  {told.commits} commits of the history were made anew")
+    if told.git:
+        out(f"  of your own in the wiki's git, {will or 'were '}made anew as well: {safe(', '.join(told.git))}")
 
 
 def _commit(one: Revision) -> str:
