@@ -109,6 +109,14 @@ def status(res: Resources, project: Project) -> SyncStatus | None:
     )
 
 
+def _of_users_own(others: Mapping[str, str]) -> str:
+    """Say what becomes of what leads to a history that does not go on."""
+    if not others:
+        return ""
+    told = "; ".join(f"{name}: {what}" for name, what in others.items())
+    return f"something was erased on another machine; of your own in the wiki's git, {told}"
+
+
 def _remote_of(res: Resources, project: Project) -> str:
     config = res.config.sync
     own = config.remotes.get(f"{project.workspace}/{project.name}") or config.remotes.get(project.name)
@@ -286,6 +294,11 @@ class _Run:
             self._remember(project, unclean=True)
             self._res.tombstones.add(stone for one in news for stone in one.stones)
         judge, gone = _Judge(self, project), GonePages(self._res, project, news)
+        if not line.ours:
+            others = wiki.bring_over(
+                tip, _Judge(self, project), when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run
+            )
+            told = told.model_copy(update={"note": _of_users_own(others)})
         joined = wiki.join(tip, judge, when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run)
         if not self._dry_run:
             self._follow(project, joined, judge)

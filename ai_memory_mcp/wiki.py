@@ -284,6 +284,29 @@ class ProjectWiki:
                 time.sleep(0.02)
             raise StorageError(f"Git holds the branch of {repo.path}. Try again.")
 
+    def bring_over(
+        self,
+        other: str,
+        judge: Judge,
+        *,
+        when: datetime,
+        large: Container[str],
+        gone: Gone,
+        line: Line,
+        dry_run: bool = False,
+    ) -> dict[str, str]:
+        """Put the user's own branches, tags and stashes on top of another commit where our history does not go on; to
+        be done before `join`. Returns what becomes of each, in words. Raises like `commit`, and where there are other
+        work trees."""
+        from ai_memory_mcp.wiki_others import Others
+        from ai_memory_mcp.wiki_rewrite import refuse_work_trees
+
+        with self._alone() as repo:
+            refuse_work_trees(self._git)
+            theirs = wiki_git.oid(bytes.fromhex(other))
+            run = Others(repo, self._inside, theirs, judge, line=line, gone=gone, large=large, when=when)
+            return run.bring_over(dry_run=dry_run)
+
     # -- the repository
 
     @contextmanager

@@ -22,7 +22,7 @@ from ai_memory_mcp import files
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.gitlog import Commit, Difference, Touch, differences, header, how, is_page, tree_entries
 from ai_memory_mcp.joining import Line
-from ai_memory_mcp.markdown import slug
+from ai_memory_mcp.markdown import parse, slug
 
 if TYPE_CHECKING:
     from dulwich.objects import ObjectID
@@ -169,8 +169,9 @@ class Three:
         self.ours, self.theirs = ours, theirs
         before = oid(bytes.fromhex(line.base)) if line.base else None
         known = before is not None and before in repo.object_store
-        self.base = before if known else _common(repo, ours, theirs)
+        self.base = before if known else common(repo, ours, theirs)
         self.trees = Trees(repo)
+        self._new_ids: dict[bool, set[object]] = {}
         self.roots = [root_of(repo, commit) for commit in (self.base, ours, theirs)]
 
     def read(self, sha: bytes) -> bytes:
@@ -189,11 +190,27 @@ class Three:
         return (path for path, _, _ in differences(self.read, self.roots[1] or b"", b""))
 
     def removed_on_purpose(self, path: str, *, here: bool) -> bool:
+        if not (self._line.theirs if here else self._line.ours) and self._is_named_anew(path, here=here):
+            return True
         side, other = (self.ours, self.theirs) if here else (self.theirs, self.ours)
         return any(
             self.trees.blob(root, path) is None and any(self.trees.blob(one, path) for one in before)
             for root, before in self._removals(side, other)
         )
+
+    def _is_named_anew(self, path: str, *, here: bool) -> bool:
+        """Tell whether our side (or else the other) has the page that the other one has at a path under a name that is
+        new to that: what was erased stood in the name."""
+        if here not in self._new_ids:
+            pairs = (
+                (mine, other) if here else (other, mine) for name, mine, other in self.differing() if is_page(name)
+            )
+            self._new_ids[here] = {self._page_id(new.id) for new, old in pairs if new and old is None} - {None}
+        blob = self.trees.blob(self.roots[2 if here else 1], path)
+        return blob is not None and self._page_id(blob) in self._new_ids[here]
+
+    def _page_id(self, blob: bytes) -> object:
+        return parse(self.read(blob).decode("utf-8", "replace"))[0].get("id")
 
     def _removals(self, side: ObjectID | None, other: ObjectID | None) -> Iterator[tuple[bytes | None, list[_Root]]]:
         """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""
@@ -223,7 +240,7 @@ class Three:
         return oid(add_object(new, "commit", data))
 
 
-def _common(repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> ObjectID | None:
+def common(repo: Repo, ours: ObjectID | None, theirs: ObjectID) -> ObjectID | None:
     """The newest commit that both lead back to, None where there is none."""
     if ours is None:
         return None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,7 +68,9 @@ class _Tree(NamedTuple):
     gone: frozenset[tuple[str, bytes]]  # path and blob of what was in it
 
 
-class _Stash(NamedTuple):
+class Stash(NamedTuple):
+    """One stash."""
+
     commit: bytes
     line: bytes  # of git's log of stashes, behind the ids
 
@@ -95,16 +97,37 @@ def _folder_of(tree: Path) -> Path | None:
 
 def kept_by_user(repo: Repo) -> list[str]:
     """Return, in words, what leads to commits beside the branch that is checked out: branches, tags, stashes."""
-    current = repo.refs.follow(b"HEAD")[0][-1:]  # type: ignore[arg-type]
-    names = [os.fsdecode(name) for name in _references(repo) if name not in (b"HEAD", *current)]
-    words = {"refs/heads/": "branch ", "refs/tags/": "tag "}
-    found = []
-    for name in sorted(names):
-        kind = next((kind for kind in words if name.startswith(kind)), "")
-        if name != "refs/stash":
-            found.append(words.get(kind, "") + name.removeprefix(kind))
-    stashes = len(_stashes(repo)) or names.count("refs/stash")
-    return [*found, f"{stashes} stashes" if stashes > 1 else "a stash"] if stashes else found
+    named = [in_words(name) for name in others(repo)]
+    count = len(stashes(repo))
+    return [*named, "a stash" if count == 1 else f"{count} stashes"] if count else named
+
+
+def others(repo: Repo) -> dict[bytes, bytes]:
+    """Return the references beside the branch that is checked out and the stashes."""
+    from dulwich.refs import HEADREF
+
+    left_out = (HEADREF, *repo.refs.follow(HEADREF)[0], b"refs/stash")
+    return {name: sha for name, sha in sorted(references(repo).items()) if name not in left_out}
+
+
+def in_words(name: bytes) -> str:
+    """Return how people call a reference."""
+    told = os.fsdecode(name)
+    for start, word in (("refs/heads/", "branch "), ("refs/tags/", "tag ")):
+        if told.startswith(start):
+            return word + told.removeprefix(start)
+    return told
+
+
+def keep_stashes(repo: Repo, kept: Sequence[Stash]) -> None:
+    """Drop all other stashes."""
+    from dulwich.refs import Ref
+
+    if kept:
+        repo.refs[Ref(b"refs/stash")] = oid(kept[-1].commit)
+    else:
+        repo.refs.remove_if_equals(Ref(b"refs/stash"), None)
+    _log_stashes(Path(repo.controldir()), [(one, one.commit) for one in kept])
 
 
 def rewrite_history(repo: Repo, edit: Edit) -> int:
@@ -115,10 +138,10 @@ def rewrite_history(repo: Repo, edit: Edit) -> int:
     git = Path(repo.controldir())
     refuse_work_trees(git)
     for _ in range(_TRIES):
-        found, stashes = _references(repo), _stashes(repo)
-        run = _Rewriting(repo, edit, [one.commit for one in stashes])
+        found, kept = references(repo), stashes(repo)
+        run = _Rewriting(repo, edit, [one.commit for one in kept])
         told = {name: run.reference(sha) for name, sha in found.items()}
-        stashed = [(one, run.reference(one.commit)) for one in stashes]
+        stashed = [(one, run.reference(one.commit)) for one in kept]
         run.store()
         if _move(repo, found, told, edit.words or bytes):
             break
@@ -169,7 +192,7 @@ def _is_fetched(name: bytes) -> bool:
 def drop_unreachable(repo: Repo) -> int:
     """Remove every object that no reference leads to, out of packs too; returns how many."""
     run = _Rewriting(repo, Edit(gone=lambda _: False))
-    kept = run.reachable([*_references(repo).values(), *(one.commit for one in _stashes(repo))])
+    kept = run.reachable([*references(repo).values(), *(one.commit for one in stashes(repo))])
     store = repo.object_store
     objects = Path(repo.controldir(), "objects")
     dropped, spoilt, whole = 0, [], set()
@@ -197,7 +220,7 @@ def drop_unreachable(repo: Repo) -> int:
     return dropped
 
 
-def _references(repo: Repo) -> dict[bytes, bytes]:
+def references(repo: Repo) -> dict[bytes, bytes]:
     """Return what every branch, tag, note and stash is, and a HEAD of no branch; not what came from remotes."""
     found = {}
     for name in repo.refs.allkeys():
@@ -209,18 +232,18 @@ def _references(repo: Repo) -> dict[bytes, bytes]:
     return found
 
 
-def _stashes(repo: Repo) -> list[_Stash]:
+def stashes(repo: Repo) -> list[Stash]:
     """Return all stashes, the oldest first."""
     try:
         lines = Path(repo.controldir(), _STASH).read_bytes().splitlines()
     except FileNotFoundError:
         return []
     named = filter(None, map(_STASHED.fullmatch, lines))
-    found = [_Stash(bytes.fromhex(one[1].decode()), one[2]) for one in named]
+    found = [Stash(bytes.fromhex(one[1].decode()), one[2]) for one in named]
     return [one for one in found if oid(one.commit) in repo.object_store]
 
 
-def _log_stashes(git: Path, stashed: Iterable[tuple[_Stash, bytes | None]]) -> None:
+def _log_stashes(git: Path, stashed: Iterable[tuple[Stash, bytes | None]]) -> None:
     """Write git's log of stashes. What it says of one is the title of the commit that it was made on."""
     before, lines = bytes(20), []
     for one, commit in stashed:
@@ -242,7 +265,7 @@ def _move(
     from dulwich.file import FileLocked
     from dulwich.refs import HEADREF, Ref
 
-    if _references(repo) != found:
+    if references(repo) != found:
         return False
     names = {Ref(name): Ref(_free(words(name), found) if words(name) != name else name) for name in found}
     current = repo.refs.follow(HEADREF)[0][-1]

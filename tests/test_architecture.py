@@ -26,9 +26,9 @@ LAYERS = (
     ),
     (
         "resources",
-        """config project spool journal gitlog joining wiki wiki_git wiki_index wiki_rewrite index files processes
-        agents.spec resources link tokens away llm llm_child llm_meter llm_queue embedding gitremote tombstones repolog
-        sizes slow formats archive""",
+        """config project spool journal gitlog joining wiki wiki_git wiki_index wiki_rewrite wiki_others index files
+        processes agents.spec resources link tokens away llm llm_child llm_meter llm_queue embedding
+        gitremote tombstones repolog sizes slow formats archive""",
     ),
     (
         "operations",

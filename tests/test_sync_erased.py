@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
 from searching import traces
 from syncing import Machine, git
 
@@ -93,7 +94,7 @@ def test_what_others_did_meanwhile_stays_and_what_is_gone_does_not_come_back(
 def test_a_text_that_was_scrubbed_leaves_the_others_without_being_told_to_them(
     a: Machine, b: Machine, remote: Path
 ) -> None:
-    both_have(a, b, "Keys")
+    both_have(a, b, "Keys", CANARY)
     b.save({"notes/keys.md": b.texts()["notes/keys.md"].replace("- two", "- two of b")})
     a.memory.scrub(CANARY)
     assert a.sync().sent
@@ -107,6 +108,7 @@ def test_a_text_that_was_scrubbed_leaves_the_others_without_being_told_to_them(
     assert a.texts() == b.texts()
     assert "key scrubbed-secret" in a.texts()["notes/keys.md"]
     assert "- two of b" in a.texts()["notes/keys.md"]
+    assert set(a.texts()) == {"project.md", "notes/keys.md", "notes/other.md", "notes/scrubbed-secret.md"}
 
 
 def test_two_that_erase_at_once_are_both_rid_of_both(a: Machine, b: Machine, remote: Path) -> None:
@@ -239,3 +241,72 @@ def test_what_a_commit_tells_of_an_erasure_is_read_back(a: Machine) -> None:
 
     assert erasures(f"Edit\n\n{whole.message()}\nErased: page ../x y\n", page.project)["e1"].stones[:2] == stones
     assert erasures("Erasure: e2 yesterday\nErased: page x\nErased: session y\n", page.project) == {}
+
+
+def own_references(machine: Machine) -> None:
+    """Have a user use git in a wiki as in any repository, with pages of the old history in all of it."""
+    git(machine.wiki, "tag", "-a", "v1", "-m", "first version")
+    git(machine.wiki, "branch", "plain")
+    git(machine.wiki, "switch", "-q", "-c", "topic")
+    other = machine.wiki / "notes" / "other.md"
+    other.write_text(other.read_text() + "more of topic\n")
+    (machine.wiki / "notes" / "topic.md").write_text("topic\n")
+    git(machine.wiki, "add", ".")
+    git(machine.wiki, "commit", "-q", "-m", "topic")
+    git(machine.wiki, "tag", "of-topic")
+    git(machine.wiki, "switch", "-q", "main")
+    for number in (1, 0):
+        (machine.wiki / f"stashed{number}.md").write_text(f"stashed {number}\n")
+        git(machine.wiki, "stash", "push", "-q", *(["-u"] if number else ["--", "notes/other.md"]))
+        other.write_text(other.read_text() + "stashed\n")
+    git(machine.wiki, "stash", "push", "-q", "--", "notes/other.md")
+    (machine.wiki / "stashed0.md").unlink()
+
+
+@pytest.mark.parametrize("how", ["page", "text", pytest.param("both", marks=pytest.mark.slow)])
+def test_branches_tags_and_stashes_of_the_users_own_go_on_without_it(
+    a: Machine, b: Machine, remote: Path, how: str
+) -> None:
+    both_have(a, b, CANARY, "Keys")
+    own_references(b)
+    if how == "text":
+        a.memory.scrub(CANARY)
+        a.memory.close()
+    else:
+        erase(a, f"notes/{CANARY}.md")
+        erase(a, "notes/keys.md")
+    if how == "both":
+        b.write("Mine", "by b")
+        erase(b, "notes/mine.md")
+    a.sync()
+    plan = b.sync(dry_run=True)
+    assert "tag v1: removed" in plan.note
+    assert git(b.wiki, "tag") == "of-topic\nv1"
+    done = b.sync()
+
+    assert done.note == plan.note
+    assert traces(b.res.home) == []
+    assert git(b.wiki, "tag") == "of-topic"
+    for name in ("topic", "of-topic"):
+        assert git(b.wiki, "show", f"{name}:notes/topic.md") == "topic"
+        assert git(b.wiki, "show", f"{name}:notes/other.md").endswith("more of topic")
+    branches = git(b.wiki, "branch", "--format=%(refname:short)").splitlines()
+    assert branches == ["main", "plain", "stash-0", "stash-1-untracked", "topic"]
+    assert git(b.wiki, "show", "stash-1-untracked:stashed1.md") == "stashed 1"
+    assert git(b.wiki, "show", "stash-0:notes/other.md").endswith("stashed")
+    assert git(b.wiki, "stash", "list") == ""
+    assert b.healthy()
+    assert b.sync().state in ("unchanged", "synced")
+    assert traces(b.res.home) == []
+
+
+def test_an_erasure_is_not_taken_over_while_there_is_another_work_tree(a: Machine, b: Machine, tmp_path: Path) -> None:
+    both_have(a, b, CANARY)
+    git(b.wiki, "worktree", "add", "-q", "--detach", str(tmp_path / "tree"))
+    erase(a, f"notes/{CANARY}.md")
+    a.sync()
+
+    assert "tree is another work tree" in b.fails()
+    git(b.wiki, "worktree", "remove", str(tmp_path / "tree"))
+    b.sync()
+    assert traces(b.res.home) == []
