@@ -29,9 +29,10 @@ def save(
 
 
 def evict(res: Resources, project: Project, gone: Iterable[Page], message: str, *, now: datetime) -> None:
-    """Take pages out in one commit. Raises StorageError."""
+    """Take pages out in one commit, however many. Raises StorageError."""
     leaving = list(gone)
-    save(res, project, dict.fromkeys(page.path for page in leaving), message, leaving, now=now)
+    res.tombstones.add(stone for page in leaving for stone in _stones(page, now))
+    pages.save_many(res, project, dict.fromkeys(page.path for page in leaving), message, when=now)
 
 
 def gone(res: Resources, project: Project, path: str, page_id: str) -> Tombstone | None:

@@ -74,14 +74,15 @@ def _lift(res: Resources, project: Project, written: Iterable[Page], when: datet
 def save_many(
     res: Resources,
     project: Project,
-    texts: Mapping[str, bytes],
+    texts: Mapping[str, bytes | None],
     message: str,
     *,
     when: datetime,
-    author: str,
+    author: str = AUTHOR,
     indexed: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Save pages, of which there may be more than fit in memory, in one commit; the index follows in batches.
+    """Save pages (None deletes), of which there may be more than fit in memory, in one commit; the index follows in
+    batches.
 
     `indexed` is told how many of them are in the index so far. Meanwhile nobody else takes them for edits by hand
     and does the work as well.

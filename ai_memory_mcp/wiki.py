@@ -658,7 +658,7 @@ class ProjectWiki:
         if not self._git.exists() or _loose(self._git / "objects", limit) <= limit:
             return 0
         with self._alone() as repo:
-            return repo.object_store.pack_loose_objects()
+            return wiki_git.pack_loose(repo)
 
 
 def _walk(root: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

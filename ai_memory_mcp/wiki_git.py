@@ -25,7 +25,7 @@ from ai_memory_mcp.joining import Line
 from ai_memory_mcp.markdown import parse, slug
 
 if TYPE_CHECKING:
-    from dulwich.objects import ObjectID
+    from dulwich.objects import ObjectID, ShaFile
     from dulwich.repo import Repo
 
     from ai_memory_mcp.joining import Plan
@@ -405,6 +405,28 @@ def _store_packed(repo: Repo, objects: list[GitObject]) -> None:
         assert kind is not None
         made[one.sha] = ShaFile.from_raw_string(kind.type_num, one.data)
     repo.object_store.add_objects([(one, None) for one in made.values()])
+
+
+def pack_loose(repo: Repo) -> int:
+    """Put all loose objects into packs, each of what fits in memory easily; returns how many there were."""
+    made: list[ShaFile] = []
+    size = packed = 0
+    for path in sorted(Path(repo.controldir(), "objects").glob("??/" + "[0-9a-f]" * 38)):
+        made.append(repo.object_store[oid(bytes.fromhex(path.parent.name + path.name))])
+        size += made[-1].raw_length()
+        if size > _PACK_SIZE:
+            packed += _pack(repo, made)
+            made, size = [], 0
+    return packed + _pack(repo, made)
+
+
+def _pack(repo: Repo, made: list[ShaFile]) -> int:
+    """Put objects that are stored loose into one pack."""
+    if made:
+        repo.object_store.add_objects([(one, None) for one in made])
+    for one in made:
+        repo.object_store.delete_loose_object(one.id)
+    return len(made)
 
 
 def _loose_path(repo: Repo, sha: bytes) -> Path:

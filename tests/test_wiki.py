@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_memory_mcp import wiki_git
 from ai_memory_mcp.errors import InputError, NotFoundError, StorageError
 from ai_memory_mcp.gitlog import tree_entries
 from ai_memory_mcp.wiki import ProjectWiki
@@ -382,6 +383,17 @@ def test_many_loose_objects_become_a_pack(wiki: ProjectWiki) -> None:
     assert "count: 0" in git(wiki, "count-objects", "-v")
     write(wiki, {"notes/3.md": b"changed"})
     assert wiki.read_at("notes/3.md", git(wiki, "rev-parse", "HEAD~1")) == b"text 3"
+    fsck(wiki)
+
+
+def test_more_than_fits_in_memory_is_packed_in_parts(wiki: ProjectWiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiki_git, "_PACK_SIZE", 500)
+    for n in range(10):
+        write(wiki, {f"notes/{n}.md": b"text %d" % n})
+
+    assert wiki.pack_if_many(limit=10) == 40
+    assert "count: 0" in git(wiki, "count-objects", "-v")
+    assert len(list(wiki.folder.glob(".git/objects/pack/*.pack"))) > 5
     fsck(wiki)
 
 

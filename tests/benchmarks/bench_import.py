@@ -20,7 +20,7 @@ from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "ai_memory_mcp"]
 RUN = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from ai_memory_mcp.local import open_local
 from ai_memory_mcp.model import Scope
@@ -33,7 +33,8 @@ report = memory.import_markdown(Scope(project="general"), Path(sys.argv[1]), pro
 memory.close()
 ends = [*list(began.values())[1:], time.perf_counter()]
 steps = {step: end - at for (step, at), end in zip(began.items(), ends)}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+told = open("/proc/self/status").read()  # ru_maxrss begins with what the process was forked from had at most
+peak = int(told.partition("VmHWM:")[2].split()[0]) // 1024
 print(json.dumps({"pages": len(report.added), "unchanged": report.unchanged, "steps": steps, "peak": peak,
                   "wall": time.perf_counter() - started, "cpu": time.process_time() - cpu}))
 """

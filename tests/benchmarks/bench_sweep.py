@@ -27,7 +27,7 @@ from ai_memory_mcp.model import Scope
 from ai_memory_mcp.resources import Resources
 
 RUN = """
-import json, resource, time
+import json, time
 from collections import Counter
 from ai_memory_mcp.local import open_local
 memory, times = open_local(), []
@@ -35,14 +35,15 @@ for step in (memory.plan_sweep, lambda: memory.sweep(planned), memory.close):
     started = time.perf_counter()
     planned = step() or planned
     times.append(time.perf_counter() - started)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+told = open("/proc/self/status").read()  # ru_maxrss begins with what the process was forked from had at most
+peak = int(told.partition("VmHWM:")[2].split()[0]) // 1024
 print(json.dumps({"items": Counter(one.what for one in planned.items), "times": times, "peak": peak}))
 """
 
 
 def aged(folder: Path) -> None:
     """Have half of the files say that they are of long ago."""
-    every = sorted(folder.rglob("*.md"))
+    every = sorted(folder.rglob("*.md"), key=lambda path: path.name)  # what stays must not link to them
     for number, path in enumerate(every):
         year = 2016 if number < len(every) // 2 else datetime.now(timezone.utc).year
         text = path.read_text()
