@@ -149,16 +149,21 @@ def _remove(path: Path) -> None:
 
 def _named(temporary: Path, target: Path, now: datetime, *, is_tar: bool) -> str:
     """Give what is written its name; return where the folder lies that had it before."""
-    aside = ""
+    old = None
     if not is_tar and target.is_dir():
         if os.listdir(target):
             old = target.with_name(f"{target.name}-before-{now:%Y-%m-%d-%H%M%S}")
             os.rename(target, old)
-            aside = str(old)
         else:
             target.rmdir()
-    replace(temporary, target)
-    return aside
+    try:
+        replace(temporary, target)
+    except OSError:
+        with suppress(OSError):
+            if old:
+                os.rename(old, target)
+        raise
+    return str(old or "")
 
 
 def _folder(

@@ -15,6 +15,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -49,8 +50,9 @@ class Act:
     by then. `unsteady` finds the lines of an outcome that differ where something was done twice. `forgets`: what it is
     to take out are events, too. `erased` is a word that stands in what is erased: when that is done it is nowhere.
     `under` is the folder below the user's home in which changes of files are numbered, `home` the memory that is looked
-    at. `programs`: what other programs that it runs do to files is numbered as well. `served`: it is a client's, while
-    `serve-http` serves that `home`; it is the server that goes wrong where it is its files that are numbered.
+    at. `tidies` is the command that removes what was left unfinished outside of a memory. `programs`: what other
+    programs that it runs do to files is numbered as well. `served`: it is a client's, while `serve-http` serves that
+    `home`; it is the server that goes wrong where it is its files that are numbered.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Act:
     erased: str = ""
     under: str = "memory"
     home: str = "memory"
+    tidies: str = ""
     programs: bool = False
     served: bool = False
 
@@ -103,6 +106,7 @@ REASON = r"full|Input/output error|disk|No space left|git \w+ with .* failed: er
 TWICE = r"duplicates|\"seen\"|agent-gone"
 DELIVER = ("children:deliver", "{base}/work")
 SERVED = "server/memory"
+EXPORTED = "export {base}/earlier"
 ACTS = (
     Act("emit", "emit claude-code UserPromptSubmit", given=PROMPT, codes=(0,)),
     Act("emit-first", "emit claude-code Stop", given=STOP, state="empty", codes=(0,)),
@@ -135,6 +139,10 @@ ACTS = (
     Act("token", "token create laptop"),
     Act("backup", "backup {base}/new.zip", under=""),
     Act("restore", "restore {base}/kept.zip", state="empty"),
+    Act("export", "export {base}/out", under="", tidies="export {base}/out --force"),
+    Act("export-tar", "export {base}/out.tar.gz", under="", tidies="export {base}/out.tar.gz --force"),
+    Act("export-again", f"{EXPORTED} --force", state="exported", whole=False, under="", tidies=f"{EXPORTED} --force"),
+    Act("export-over", f"{EXPORTED}.tgz --force", state="exported", under="", tidies=f"{EXPORTED}.tgz --force"),
     Act("rename", "rename-project work zoo"),
     Act("move", "move work zoo"),
     Act("merge", "merge-projects other work"),
@@ -311,6 +319,9 @@ class Stage:
         old.write_text(old.read_text() + "\nBy hand.\n")
         self._keep("edited")
         self.restore("quiet")
+        self._exported(work)
+        self._keep("exported")
+        self.restore("quiet")
         self._aged(work)
         self._keep("old")
         self.restore("quiet")
@@ -384,6 +395,14 @@ class Stage:
             memory.write(Scope(cwd=str(work)), Draft(title=title, body=f"{body} parse twice.", kind=kind))
         memory.close()
 
+    def _exported(self, work: Path) -> None:
+        """Exports of before a page was written."""
+        here, memory = Scope(cwd=str(work)), opened(str(self.home))
+        for name in ("earlier", "earlier.tgz"):
+            memory.export(here, self.base / name)
+        memory.write(here, Draft(title="Later", body="Not exported yet."))
+        memory.close()
+
     def _aged(self, work: Path) -> None:
         """Everything in it that a sweep has to take out: a page, a session's observations and a large journal."""
         Player(self.home, work, "ancient", ago=400 * 86_400, pid=DEAD).start().works("the printer").ends()
@@ -431,7 +450,21 @@ def outcome(home: Path) -> str:
     told["backups"] = sorted(
         backup.restore(file, home, dry_run=True, progress=lambda *_: None).files for file in home.parent.glob("*.zip")
     )
+    told["exports"] = exports(home.parent)
     return json.dumps(told, indent=1, sort_keys=True)
+
+
+def exports(folder: Path) -> dict[str, dict[str, str]]:
+    """Return the files of every export in a folder, of one that was put aside without the time at which it was."""
+    found = {}
+    for index in sorted(folder.glob("[!.]*/index.md")):
+        name = re.sub(r"before-[\d-]+$", "before", index.parent.name)
+        found[name] = {str(path.relative_to(index.parent)): path.read_text() for path in index.parent.rglob("*.md")}
+    for file in sorted([*folder.glob("[!.]*.tar.gz"), *folder.glob("[!.]*.tgz")]):
+        with tarfile.open(file) as tar:
+            members = [(one.name, tar.extractfile(one)) for one in tar]
+            found[file.name] = {name: inner.read().decode() for name, inner in members if inner}
+    return found
 
 
 def vectors(home: Path) -> list[int]:
@@ -540,7 +573,12 @@ class Trial:
 
     def _deep(self, where: str) -> None:
         home = self.home
-        long_ago = time.time() - 7200
+        long_ago = time.time() - 2 * 86_400
+        if self.act.tidies:
+            for left in self.stage.base.glob(".*"):
+                os.utime(left, (long_ago, long_ago))
+            assert self.forge.run(self.act.tidies).code == 0, where
+            assert list(self.stage.base.glob(".*")) == [], where
         for at in {home, self.stage.home}:
             for left in leftovers(at):
                 os.utime(left, (long_ago, long_ago))
