@@ -31,7 +31,7 @@ _AT_ONCE = 16 * 1024 * 1024  # bytes of objects in memory
 _SIGNED = (b"gpgsig", b"gpgsig-sha256", b"mergetag")  # headers of a commit that would not be true any more
 _FETCHED = ("refs/remotes", "refs/ai-memory")  # has to be fetched again
 _TRACES = (  # what git keeps beside the history, and would lead to what is gone
-    "logs",
+    "worktrees",
     "ORIG_HEAD",
     "FETCH_HEAD",
     "COMMIT_EDITMSG",
@@ -127,7 +127,7 @@ def keep_stashes(repo: Repo, kept: Sequence[Stash]) -> None:
         repo.refs[Ref(b"refs/stash")] = oid(kept[-1].commit)
     else:
         repo.refs.remove_if_equals(Ref(b"refs/stash"), None)
-    _log_stashes(Path(repo.controldir()), [(one, one.commit) for one in kept])
+    _log_stashes(Path(repo.controldir()), [(one, one.commit) for one in kept], bytes)
 
 
 def rewrite_history(repo: Repo, edit: Edit) -> int:
@@ -147,9 +147,7 @@ def rewrite_history(repo: Repo, edit: Edit) -> int:
             break
     else:
         raise BusyError(f"git changes {git.parent} all the time. Wait until it is done, and try again.")
-    _log_stashes(git, stashed)
-    if (git / "worktrees").exists():
-        shutil.rmtree(git / "worktrees")
+    _log_stashes(git, stashed, edit.words or bytes)
     for name in _TOLD:
         with suppress(FileNotFoundError):
             data = (git / name).read_bytes()
@@ -173,16 +171,13 @@ def drop_traces(repo: Repo) -> None:
 def _remove_traces(git: Path) -> None:
     for trace in _TRACES:
         path = git / trace
-        for inner in sorted(path.rglob("*"), reverse=True) if trace == "logs" else ():
-            if inner.is_dir():
-                with suppress(OSError):  # the log of stashes is in it
-                    inner.rmdir()
-            elif inner != git / _STASH:
-                inner.unlink()
-        if trace != "logs" and path.is_dir():
-            shutil.rmtree(path)
-        elif trace != "logs":
-            path.unlink(missing_ok=True)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in sorted((git / "logs").rglob("*"), reverse=True):
+        if path.is_dir():
+            with suppress(OSError):  # the log of stashes is in it
+                path.rmdir()
+        elif path != git / _STASH:
+            path.unlink()
 
 
 def _is_fetched(name: bytes) -> bool:
@@ -243,14 +238,14 @@ def stashes(repo: Repo) -> list[Stash]:
     return [one for one in found if oid(one.commit) in repo.object_store]
 
 
-def _log_stashes(git: Path, stashed: Iterable[tuple[Stash, bytes | None]]) -> None:
+def _log_stashes(git: Path, stashed: Iterable[tuple[Stash, bytes | None]], words: Callable[[bytes], bytes]) -> None:
     """Write git's log of stashes. What it says of one is the title of the commit that it was made on."""
     before, lines = bytes(20), []
     for one, commit in stashed:
         if commit:
             who = one.line.partition(b"\t")[0]
             line = one.line if commit == one.commit else who + b"\tstash"
-            lines.append(_hex(before) + b" " + _hex(commit) + line + b"\n")
+            lines.append(_hex(before) + b" " + _hex(commit) + words(line) + b"\n")
             before = commit
     if lines:
         files.write_atomic(git / _STASH, b"".join(lines))
@@ -267,15 +262,19 @@ def _move(
 
     if references(repo) != found:
         return False
-    names = {Ref(name): Ref(_free(words(name), found) if words(name) != name else name) for name in found}
+    names: dict[bytes, bytes] = {name: name for name in found if words(name) == name}
+    for name in sorted(found.keys() - names.keys()):
+        wanted = words(name)
+        again = wanted in told and told[wanted] == told[name]  # somebody was killed at it
+        names[name] = wanted if again else _free(wanted, {*found, *names.values()})
     current = repo.refs.follow(HEADREF)[0][-1]
     try:
         for name, sha in told.items():
             ref, was = Ref(name), oid(found[name])
-            if sha and names[ref] != ref:
-                repo.refs[names[ref]] = oid(sha)
+            if sha and names[name] != name:
+                repo.refs[Ref(names[name])] = oid(sha)
                 if ref == current:
-                    repo.refs.set_symbolic_ref(HEADREF, names[ref])
+                    repo.refs.set_symbolic_ref(HEADREF, Ref(names[name]))
                 sha = None
             done = repo.refs.set_if_equals(ref, was, oid(sha)) if sha else repo.refs.remove_if_equals(ref, was)
             if not done:
@@ -402,9 +401,8 @@ class _Rewriting:
         lines += [b"parent " + _hex(parent) for parent in after]
         lines += self._rest_of(head)
         words = self._edit.words or bytes
-        touched |= (
-            sha in self._stashed and [self.commits[parent] for parent in parents] != parents
-        )  # it has their title
+        if sha in self._stashed:  # what it says is the title of the commit that it was made on
+            touched |= [self.commits[parent] for parent in parents] != parents
         told = b"\n".join(lines) + b"\n\n" + (ERASED if touched else words(message))
         return sha if told == raw else self._add(b"commit", told)
 

@@ -306,6 +306,7 @@ def own_references(wiki: Path) -> None:
         ("add", "."),
         ("commit", "-m", f"about {CANARY}"),
         ("notes", "add", "-m", f"see {CANARY}"),
+        ("branch", f"fix-{CANARY.upper()}"),
         ("switch", "main"),
     ):
         git(wiki, *words)
@@ -323,9 +324,8 @@ def test_a_text_goes_from_branches_tags_and_stashes_of_the_users_own(
     wiki = secret_in_two_versions(memory, here)
     own_references(wiki)
     plan = memory.scrub(CANARY, dry_run=True)
-    assert plan.git == tuple(
-        f"{one} of work" for one in (f"branch fix-{CANARY}", "refs/notes/commits", "tag light", "tag v1", "2 stashes")
-    )
+    theirs = (f"branch fix-{CANARY.upper()}", f"branch fix-{CANARY}", "refs/notes/commits", "tag light", "tag v1")
+    assert plan.git == tuple(f"{one} of work" for one in (*theirs, "2 stashes"))
     assert memory.scrub(CANARY).git == plan.git
     memory.close()
 
@@ -335,6 +335,11 @@ def test_a_text_goes_from_branches_tags_and_stashes_of_the_users_own(
     assert git(wiki, "tag", "-l", "--format=%(refname:short) %(contents:subject)").splitlines() == [
         "light Update note: Key",
         "v1 with scrubbed-secret",
+    ]
+    assert git(wiki, "branch", "--format=%(refname:short)").splitlines() == [
+        "fix-scrubbed-secret",
+        "fix-scrubbed-secret-2",
+        "main",
     ]
     git(wiki, "stash", "pop")
     git(wiki, "commit", "-m", "popped")
