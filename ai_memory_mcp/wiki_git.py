@@ -424,6 +424,7 @@ def _pack(repo: Repo, made: list[ShaFile]) -> int:
     """Put objects that are stored loose into one pack."""
     if made:
         repo.object_store.add_objects([(one, None) for one in made])
+        repo.object_store.close()  # it would keep all of the pack in memory
     for one in made:
         repo.object_store.delete_loose_object(one.id)
     return len(made)
