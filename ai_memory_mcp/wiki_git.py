@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ai_memory_mcp import files
 from ai_memory_mcp.errors import StorageError
 from ai_memory_mcp.gitlog import Commit, Difference, Touch, differences, header, how, is_page, tree_entries
-from ai_memory_mcp.joining import Line
+from ai_memory_mcp.joining import BOTH, Line
 from ai_memory_mcp.markdown import parse, slug
 
 if TYPE_CHECKING:
@@ -171,46 +171,58 @@ class Three:
         known = before is not None and before in repo.object_store
         self.base = before if known else common(repo, ours, theirs)
         self.trees = Trees(repo)
-        self._new_ids: dict[bool, set[object]] = {}
+        self._names: dict[str, str] | None = None if line != BOTH else {}
         self.roots = [root_of(repo, commit) for commit in (self.base, ours, theirs)]
 
     def read(self, sha: bytes) -> bytes:
         return read_object(self._repo, sha)
 
     def common(self, path: str) -> bytes | None:
-        return self.trees.blob(self.roots[0], path)
+        if path in self._renamed():  # under this name it is to go, whatever it says
+            return self.trees.blob(self.roots[1], path) or self.trees.blob(self.roots[2], path)
+        before = next((old for old, new in self._renamed().items() if new == path), path)
+        return self.trees.blob(self.roots[0], before)
 
     def inside(self, path: str) -> bool:
         return self._inside(path)
 
     def differing(self) -> Iterator[Difference]:
+        found = self._differing()
+        if not self._renamed():
+            return found
+        pairs = {path: (mine, other) for path, mine, other in found}
+        for old, new in self._renamed().items():
+            pairs[new] = pairs[new][0] or pairs[old][0], pairs[new][1] or pairs[old][1]
+        return ((path, *pair) for path, pair in pairs.items())
+
+    def _differing(self) -> Iterator[Difference]:
         return differences(self.read, self.roots[1] or b"", self.roots[2] or b"")
+
+    def _renamed(self) -> dict[str, str]:
+        """The names of pages that have another one on the side where something was erased: it stood in the name."""
+        if self._names is None:
+            self._names = {}
+            alone = [one for one in self._differing() if is_page(one[0]) and None in one[1:]]
+            ours = {self._page_id(mine.id): path for path, mine, _ in alone if mine}
+            theirs = {self._page_id(other.id): path for path, _, other in alone if other}
+            for old, new, goes_on in ((ours, theirs, self._line.ours), (theirs, ours, self._line.theirs)):
+                self._names |= {} if goes_on else {old[one]: new[one] for one in old.keys() & new.keys() if one}
+        return self._names
+
+    def _page_id(self, blob: bytes) -> str:
+        return str(parse(self.read(blob).decode("utf-8", "replace"))[0].get("id") or "")
 
     def tracked(self) -> Iterator[str]:
         return (path for path, _, _ in differences(self.read, self.roots[1] or b"", b""))
 
     def removed_on_purpose(self, path: str, *, here: bool) -> bool:
-        if not (self._line.theirs if here else self._line.ours) and self._is_named_anew(path, here=here):
+        if path in self._renamed():
             return True
         side, other = (self.ours, self.theirs) if here else (self.theirs, self.ours)
         return any(
             self.trees.blob(root, path) is None and any(self.trees.blob(one, path) for one in before)
             for root, before in self._removals(side, other)
         )
-
-    def _is_named_anew(self, path: str, *, here: bool) -> bool:
-        """Tell whether our side (or else the other) has the page that the other one has at a path under a name that is
-        new to that: what was erased stood in the name."""
-        if here not in self._new_ids:
-            pairs = (
-                (mine, other) if here else (other, mine) for name, mine, other in self.differing() if is_page(name)
-            )
-            self._new_ids[here] = {self._page_id(new.id) for new, old in pairs if new and old is None} - {None}
-        blob = self.trees.blob(self.roots[2 if here else 1], path)
-        return blob is not None and self._page_id(blob) in self._new_ids[here]
-
-    def _page_id(self, blob: bytes) -> object:
-        return parse(self.read(blob).decode("utf-8", "replace"))[0].get("id")
 
     def _removals(self, side: ObjectID | None, other: ObjectID | None) -> Iterator[tuple[bytes | None, list[_Root]]]:
         """The trees after and before each commit of one side, unknown to the other, that removes on purpose."""

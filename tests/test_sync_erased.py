@@ -111,6 +111,28 @@ def test_a_text_that_was_scrubbed_leaves_the_others_without_being_told_to_them(
     assert set(a.texts()) == {"project.md", "notes/keys.md", "notes/other.md", "notes/scrubbed-secret.md"}
 
 
+@pytest.mark.parametrize("pushed", [False, True])
+def test_a_page_with_the_text_in_its_name_keeps_what_others_did_to_it(
+    a: Machine, b: Machine, remote: Path, pushed: bool
+) -> None:
+    both_have(a, b, CANARY)
+    path = f"notes/{CANARY}.md"
+    b.save({path: b.texts()[path].replace("- two", "- two of b")})
+    if pushed:
+        b.sync()
+    a.memory.scrub(CANARY)
+    for machine in (a, b, a):
+        machine.sync()
+        machine.memory.close()
+
+    for machine in (a, b):
+        assert set(machine.texts()) == {"project.md", "notes/other.md", "notes/scrubbed-secret.md"}
+        assert "key scrubbed-secret\n\n- one\n- two of b\n" in machine.texts()["notes/scrubbed-secret.md"]
+        assert traces(machine.res.home) == []
+        assert machine.healthy()
+    assert not branch_holds(remote)
+
+
 def test_two_that_erase_at_once_are_both_rid_of_both(a: Machine, b: Machine, remote: Path) -> None:
     both_have(a, b, CANARY, "Other of b")
     b.write("Mine", "by b")
