@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -152,7 +153,9 @@ def _named(temporary: Path, target: Path, now: datetime, *, is_tar: bool) -> str
     old = None
     if not is_tar and target.is_dir():
         if os.listdir(target):
-            old = target.with_name(f"{target.name}-before-{now:%Y-%m-%d-%H%M%S}")
+            name = f"{target.name}-before-{now:%Y-%m-%d-%H%M%S}"
+            names = (target.with_name(f"{name}-{again}" if again else name) for again in count())
+            old = next(one for one in names if not os.path.lexists(one))
             os.rename(target, old)
         else:
             target.rmdir()

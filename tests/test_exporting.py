@@ -148,6 +148,8 @@ def test_nothing_that_is_there_is_lost(filled: LocalMemory, here: Scope, tmp_pat
 
     assert tarfile.is_tarfile(tmp_path / "mine.tar")
     assert (Path(told.aside) / "index.md").read_text() == before["empty/index.md"]
+    asides = {told.aside, *(filled.export(here, tmp_path / "empty", force=True).aside for _ in range(3))}
+    assert len([aside for aside in asides if Path(aside).is_dir()]) == 4  # within one second, too
     assert files(tmp_path / "mine") == {"index.md": "# mine\n"}
 
 
