@@ -298,7 +298,7 @@ class _Run:
             others = wiki.bring_over(
                 tip, _Judge(self, project), when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run
             )
-            told = told.model_copy(update={"note": _of_users_own(others)})
+            told = told.model_copy(update={"note": _of_users_own(others) or told.note})
         joined = wiki.join(tip, judge, when=self._now, large=large, gone=gone, line=line, dry_run=self._dry_run)
         if not self._dry_run:
             self._follow(project, joined, judge)

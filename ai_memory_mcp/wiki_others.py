@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from datetime import datetime
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ai_memory_mcp import wiki_git
 from ai_memory_mcp.gitlog import header
@@ -30,6 +30,13 @@ class _Own(wiki_git.Three):
 
     def removed_on_purpose(self, path: str, *, here: bool) -> bool:
         return True
+
+
+class _Made(NamedTuple):
+    """The commit in place of another one, and whether that had anything of its own."""
+
+    commit: ObjectID
+    own: bool
 
 
 class Others:
@@ -59,15 +66,14 @@ class Others:
             made = self._made(sha, store=not dry_run)
             if made is None:
                 continue
-            own = made != self._theirs
-            if own:
+            if made.own:
                 told[in_words(name)] = "what is its own is one commit on top of the new history"
             elif name.startswith(_HEADS):
                 told[in_words(name)] = "moved to the new history"
             else:
                 told[in_words(name)] = "removed: the version that it names is no more"
             if not dry_run:
-                self._set(name, sha, made if own or name.startswith(_HEADS) else None)
+                self._set(name, sha, made.commit if made.own or name.startswith(_HEADS) else None)
         return {**told, **self._stashes(dry_run=dry_run)}
 
     def _stashes(self, *, dry_run: bool) -> dict[str, str]:
@@ -80,7 +86,7 @@ class Others:
                 kept.insert(0, one)
                 continue
             untracked = header(wiki_git.read_object(self._repo, one.commit)).parents[2:]
-            branches = [(f"stash-{number}", made)] if made != self._theirs else []
+            branches = [(f"stash-{number}", made.commit)] if made.own else []
             branches += [(f"stash-{number}-untracked", wiki_git.oid(bytes.fromhex(sha))) for sha in untracked]
             named = [self._branch(name, commit, dry_run=dry_run) for name, commit in branches]
             told[f"stash {number}"] = f"a branch now: {', '.join(named)}" if named else "removed: nothing is left in it"
@@ -107,8 +113,8 @@ class Others:
         else:
             self._repo.refs.remove_if_equals(Ref(name), wiki_git.oid(was))
 
-    def _made(self, sha: bytes, *, store: bool) -> ObjectID | None:
-        """Return the commit in place of what a reference leads to, None where nothing of the old history is in that."""
+    def _made(self, sha: bytes, *, store: bool) -> _Made | None:
+        """Return what replaces what a reference leads to, None where nothing of the old history is in that."""
         from dulwich.graph import can_fast_forward
 
         commit = self._commit(sha)
@@ -121,7 +127,7 @@ class Others:
         made = three.commit(Plan(three, self._judge, self._large, self._gone), new, self._when)
         if store:
             wiki_git.store_objects(self._repo, new)
-        return made
+        return _Made(made, wiki_git.root_of(self._repo, commit) != wiki_git.root_of(self._repo, shared))
 
     def _commit(self, sha: bytes) -> ObjectID | None:
         """Return the commit that a reference leads to, None where it is something else."""
