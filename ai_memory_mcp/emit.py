@@ -166,7 +166,7 @@ def store_event(
     event = event or told or "unknown"
     kind = text_or_empty(section(spec, "events").get(event)) or "other"
     when = section(section(spec, "when"), event)
-    if when and not holds(payload, when):
+    if when and not problem and not holds(payload, when):  # of what cannot be read nobody knows that it is none of ours
         return spec, "", "", ""
     if section(spec, "transcript").get("event") == event:
         from ai_memory_mcp.emit_rare import add_answer

@@ -1,21 +1,25 @@
 """Replaces secrets in texts and JSON values with `[REDACTED:<what>]`, before anything is stored or cut.
 
 What is a secret by name or prefix is decided in `secretscan`; shapes that need a regular expression are here.
-All findings are spans on the original text, replaced in one pass: a pattern never sees another one's output.
+All findings are spans on the original text, replaced in one pass. Where one is glued to more of a word, that may be a
+token or a name of its own once it stands alone: what is left is looked at again, so that twice is the same as once.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from ai_memory_mcp import secretscan
 from ai_memory_mcp.clipping import clip, left_out
 from ai_memory_mcp.errors import ConfigError
 from ai_memory_mcp.secretscan import Span
+from ai_memory_mcp.secretwords import DOTTED
 
 WHOLE = 262_144  # a string up to this size is searched as a whole, a larger one only around what is kept
 MARGIN = 16_384  # searched on either side beyond what is kept of a larger one
+LOOKS = 8  # at what is left of such words
 PEM_MAX = 65_536  # characters between BEGIN and END; the largest PGP keys have about 20,000
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
@@ -120,6 +124,17 @@ class Redactor:
 
     def spans(self, text: str, blocks: bool = True) -> list[Span]:
         """Where the secrets are, in order; `blocks=False` leaves out PEM keys and `<private>` parts."""
+        found = self._look(text, blocks)
+        for _ in range(LOOKS):
+            if not any(_glued(text, start, end) for start, end, _ in found):
+                break
+            more = _merge([*found, *_behind(self._look(_replace(text, found), blocks), found)])
+            if more == found:
+                break
+            found = more
+        return found
+
+    def _look(self, text: str, blocks: bool) -> list[Span]:
         found = [*_find(text), *self._user(text)]
         if self._allow:
             found = [span for span in found if not any(part in text[span[0] : span[1]] for part in self._allow)]
@@ -241,6 +256,29 @@ def _replace(text: str, spans: list[Span], start: int = 0, stop: int | None = No
         out += [text[start:begin], f"[REDACTED:{label}]"]
         start = end
     return "".join([*out, text[start:stop]])
+
+
+def _glued(text: str, start: int, end: int) -> bool:
+    """Tell whether a word goes on before or after a span."""
+    return (start > 0 and text[start - 1] in DOTTED) or (end < len(text) and text[end] in DOTTED)
+
+
+def _behind(spans: list[Span], found: list[Span]) -> Iterator[Span]:
+    """Give what spans of a text in which `found` is replaced cover of the text itself: of a mark all that it hides."""
+    marks: list[tuple[int, int]] = []  # where each stands
+    shift = 0
+    for start, end, label in found:
+        length = len(f"[REDACTED:{label}]")
+        marks.append((start + shift, start + shift + length))
+        shift += length - (end - start)
+    begins = [begin for begin, _ in marks]
+    for start, end, label in spans:
+        first, last = bisect_right(begins, start) - 1, bisect_right(begins, end - 1) - 1
+        begin = found[first][1] + start - marks[first][1] if first >= 0 else start
+        stop = found[last][1] + end - marks[last][1] if last >= 0 else end
+        inside_first = first >= 0 and start < marks[first][1]
+        inside_last = last >= 0 and end <= marks[last][1]
+        yield found[first][0] if inside_first else begin, found[last][1] if inside_last else stop, label
 
 
 def _walk(obj: Json, text: Callable[[str], str]) -> Json:

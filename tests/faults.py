@@ -339,7 +339,8 @@ class Stage:
     def _delivering(self, work: Path) -> None:
         """What a client of a server has to give it. The server knows the project already."""
         Player(self.home, work, "first", ago=3000, pid=DEAD).start().prompt("Mend it").ends()
-        Player(self.home, self.base / "other", "second", agent="codex", ago=2000, pid=DEAD).prompt("And that")
+        # a whole sweep may take half an hour, in which it must not come to be over
+        Player(self.home, self.base / "other", "second", agent="codex", ago=60, pid=DEAD).prompt("And that")
         Book(self.home, str(self.base)).machine()  # chosen at random
         server = opened(str(self.base / "server" / "memory"))
         server.write(Scope(cwd=str(self.base / "server" / "work")), Draft(title="Known", body="Words."))

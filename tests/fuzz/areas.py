@@ -9,42 +9,51 @@ from __future__ import annotations
 import asyncio
 import atexit
 import json
+import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import h11
+import uvicorn
 from library import Library
 from pydantic import ValidationError
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-from ai_memory_mcp import emit, formats
+from ai_memory_mcp import emit, emit_rare, emit_stream, formats, hookbrief
 from ai_memory_mcp.agents.jsonedit import EditError
 from ai_memory_mcp.agents.spec import AgentSpec, all_specs, find_spec
 from ai_memory_mcp.agents.wiring import Draft, Launch, remove, unwire, wire
 from ai_memory_mcp.backup import backup, restore
+from ai_memory_mcp.config import Config
 from ai_memory_mcp.emit_rare import salvage
-from ai_memory_mcp.endpoints import HOOK, METHODS, PREFIX
-from ai_memory_mcp.errors import AiMemoryError, InputError
+from ai_memory_mcp.endpoints import BRIEF, HOOK, PREFIX, READS, UPLOAD
+from ai_memory_mcp.errors import InputError
+from ai_memory_mcp.local import LocalMemory
 from ai_memory_mcp.markdown import page_from, parse, set_keys, text_from
-from ai_memory_mcp.model import Event, Query, Scope
+from ai_memory_mcp.model import Query, Scope
 from ai_memory_mcp.observe import observe
-from ai_memory_mcp.server.access import Access
+from ai_memory_mcp.resources import Resources
+from ai_memory_mcp.secretglance import may_hold_secret
 from ai_memory_mcp.server.app import build_app
-from ai_memory_mcp.server.caller import Caller
-from ai_memory_mcp.server.handlers import run_tool
+from ai_memory_mcp.server.guard import Guard
+from ai_memory_mcp.server.logins import Logins
 from ai_memory_mcp.server.tools import TOOLS
+from ai_memory_mcp.spool import Spool
 from ai_memory_mcp.tokens import Tokens
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=timezone.utc)
 LAUNCH = Launch("/opt/my tools/ai-memory-mcp", ("serve",), "/home/u/my data/bin/emit")
 # nothing that deletes other seeds' pages for good, talks to others or takes long
-CALLED = tuple(
-    name for name in METHODS if name in "search read write feedback handoffs sessions status history brief".split()
-)
+CALLED = (*sorted(READS), "lint", "contradictions", "write", "feedback", "leave_handoff", "accept_handoff")
 
 
 @cache
@@ -60,7 +69,7 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-# --- hook payloads
+# --- what hooks and plugins are sent
 
 
 @cache
@@ -70,24 +79,115 @@ def hooks() -> tuple[tuple[str, str], ...]:
 
 
 def payload(data: bytes) -> None:
-    """Any bytes from any agent are one entry of the spool, which is an event, which can be observed."""
-    agent, name = hooks()[int.from_bytes(data[:2], "big") % len(hooks())]
-    home = folder() / "emit"
-    spool = home / "spool"
-    shutil.rmtree(spool, ignore_errors=True)
-    env = {"HOME": str(folder()), "PWD": str(folder())}
-    told, problem = emit.parse(data[2:]), ""
-    if told is None:
-        told, problem = salvage(data[2:])
-    emit.store_event(str(home), env, agent, name, told, problem)  # all that `handle` does but answer
-    entries = sorted(spool.glob("*.json"))
-    assert len(entries) <= 1, "two entries for one event"
+    """Any bytes from any agent are one entry of the spool, and the agent hears nothing but what its answer must be."""
+    (agent, name), raw = hooks()[int.from_bytes(data[:2], "big") % len(hooks())], data[2:]
+    home = empty_home()
+    argv = (["--agent", agent, "--event", name], [agent, name])[len(raw) % 2]
+    with process(raw) as said:
+        emit_rare.run(str(home), variables(), argv)
+    told = emit.parse(raw)
+    told, problem = salvage(raw) if told is None else (told, "")
+    spec = assert_one_entry(home, agent, name, told, problem)
+    assert said() in ("", f"{spec.hooks.answer if spec.hooks else ''}\n"), "words for the agent that nobody wrote"
+
+
+def plugin(data: bytes) -> None:
+    """Any line of a plugin is one entry of the spool, and the next line is taken as if it came alone."""
+    (agent, name), raw = hooks()[int.from_bytes(data[:2], "big") % len(hooks())], data[2:].replace(b"\n", b" ")
+    home = empty_home()
+    stream = emit_stream.Stream(str(home), variables(), agent)
+    with process(b"") as said:
+        emit_stream.stream_one(stream, raw)
+    assert all(isinstance(json.loads(answer), dict) for answer in said().splitlines()), "an answer that is none"
+    entry, problem = emit_stream.read_line(raw)
+    event, inner = emit.text_or_empty(entry.get("event")), entry.get("payload")
+    if event or "still_open" not in entry:
+        assert_one_entry(home, agent, event, inner if isinstance(inner, dict) else entry, problem)
+    else:
+        assert Spool(home).names() == [], "what a plugin remembers is no event"
+    stream.home = str(empty_home())
+    told: dict[str, object] = {"session_id": "s"}
+    with process(b"") as said:
+        emit_stream.stream_one(stream, json.dumps({"seq": 7, "event": name, "payload": told}).encode())
+    assert json.loads(said())["seq"] == 7, "a line that nobody said was stored"
+    assert_one_entry(home, agent, name, told, "")
+
+
+def assert_one_entry(home: Path, agent: str, name: str, told: dict[str, object], problem: str) -> AgentSpec:
+    """The spool holds the event as it was told, whole and readable, or nothing if it can be read and the agent's
+    description says that it is none of ours; nothing was lost or complained of. Returns the agent's description."""
+    spec = find_spec(agent)
+    for sign in (sign for sign in spec.foreign if sign in told):
+        spec, name = find_spec(spec.foreign[sign]), ""
+        break
+    name = name or emit.text_or_empty(told.get("hook_event_name")) or "unknown"
+    when = spec.events[name].when if name in spec.events else {}
+    entries = Spool(home).read(Spool(home).names())
+    assert len(entries) == (bool(problem) or emit.holds(told, when)), "not one entry for one event"
     for entry in entries:
-        event = Event.model_validate_json(entry.read_bytes())
-        assert event.agent == agent, "an event of another agent"
-        seen = observe(event, find_spec(agent), "s1")
+        event = entry.event
+        assert event is not None, entry.problem
+        assert (event.agent, event.event) == (spec.name, as_stored(name)), "another event"
+        assert (event.problem, event.filtered) == (problem, ""), "another verdict on an event"
+        text = emit.encode(told)
+        if not (may_hold_secret(text) or text.count("{") + text.count("[") > emit.DEEPEST):
+            assert told.keys() == event.payload.keys() or spec.transcript, "an event with other fields"
+            assert spec.transcript or emit.encode(event.payload) == as_stored(text), "an event that was changed"
+        seen = observe(event, find_spec(event.agent), "s1")
         assert "\n" not in seen.title, "a title of two lines"
         seen.model_dump_json().encode()
+    assert not (home / "logs").exists(), (home / "logs" / "emit.log").read_text(encoding="utf-8")
+    return spec
+
+
+def as_stored(text: str) -> str:
+    """A text as it is after UTF-8, which has no halves of characters."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def variables() -> dict[str, str]:
+    """What a hook knows of where it runs."""
+    return {"HOME": str(folder()), "PWD": str(folder())}
+
+
+def empty_home() -> Path:
+    """An AI_MEMORY_HOME in which nothing has happened yet."""
+    home = folder() / "emit"
+    shutil.rmtree(home, ignore_errors=True)
+    return home
+
+
+@cache
+def ends() -> tuple[IO[bytes], IO[bytes]]:
+    """Two files, for the input and the output of a hook."""
+    return tempfile.TemporaryFile(), tempfile.TemporaryFile()
+
+
+@contextmanager
+def process(raw: bytes) -> Iterator[Callable[[], str]]:
+    """Be a hook's process: with this input, and an output that can be read; what it would start is not started, and
+    it waits for nobody."""
+    kept = emit_rare.start_worker, emit_rare.TRANSCRIPT_WAIT, hookbrief.WAIT
+    emit_rare.start_worker, emit_rare.TRANSCRIPT_WAIT, hookbrief.WAIT = (lambda home, detached=False: 0), 0.0, 0.0
+    own = os.dup(0), os.dup(1)
+    for number, file in enumerate(ends()):
+        file.seek(0)
+        file.truncate()
+        file.write((raw, b"")[number])
+        file.seek(0)
+        os.dup2(file.fileno(), number)
+
+    def said() -> str:
+        ends()[1].seek(0)
+        return ends()[1].read().decode()
+
+    try:
+        yield said
+    finally:
+        for number, descriptor in enumerate(own):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
+        emit_rare.start_worker, emit_rare.TRANSCRIPT_WAIT, hookbrief.WAIT = kept
 
 
 # --- Markdown
@@ -166,39 +266,73 @@ def settings(data: bytes) -> None:
 # --- what a server is sent
 
 
-class Client:
-    """The server's own application, asked without a network, a guard or its limits of how often."""
+class Answer(asyncio.Transport):
+    """The other end of a connection: keeps what the server says."""
 
     def __init__(self) -> None:
-        home = folder() / "server"
-        made = Library(folder() / "server-of")
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 80)})
+        self.said = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.said += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None:
+        """There is nothing more to read."""
+
+    def resume_reading(self) -> None:
+        """There is nothing more to read."""
+
+
+class Client:
+    """The server as it is served, guard and HTTP included; only the network is left out, and time flies for the guard,
+    so that nobody asks too often."""
+
+    def __init__(self) -> None:
+        base = folder() / "server"
+        made = Library(base)
+        made.page("Lock order", "The index is locked before the wiki.", kind="gotcha")
+        made.seen("pytest -q failed: KeyError 'a-b'")
+        home, tokens = base / "memory", Tokens(base / "memory")
+        self.secret = tokens.create("fuzz", read_only=False, workspaces=(), now=NOW)
         self.loop = asyncio.new_event_loop()
-        guard: Any = build_app(home, lambda: made.memory, Tokens(home), ())
-        self.app = guard.app
-        self.running = self.app.router.lifespan_context(self.app)
+        inner: Any = build_app(home, lambda: LocalMemory(Resources.at(home, str(base), Config())), tokens, ())
+        guard = Guard(inner.app, tokens, (), Logins(tokens), clock=count(0.0, 1e3).__next__)
+        self.config = uvicorn.Config(
+            guard, log_config=None, log_level="critical", access_log=False, proxy_headers=False
+        )
+        self.config.load()
+        self.running = inner.app.router.lifespan_context(inner.app)
         self.loop.run_until_complete(self.running.__aenter__())
 
-    def post(self, path: str, body: bytes) -> int:
-        """Send one body; returns the status."""
-        return self.loop.run_until_complete(self._post(path, body))
+    def send(self, request: bytes) -> tuple[int, bytes]:
+        """Send one request. Returns the status and the body of the answer, (0, b"") for none: it did not end."""
+        return self.loop.run_until_complete(self._send(request))
 
-    async def _post(self, path: str, body: bytes) -> int:
-        told: list[int] = []
+    async def _send(self, request: bytes) -> tuple[int, bytes]:
+        state, answer = ServerState(), Answer()
+        protocol = H11Protocol(self.config, state, {})
+        protocol.connection_made(answer)
+        protocol.data_received(request)
+        if protocol.conn.their_state in (h11.SEND_BODY, h11.ERROR):  # more was announced than came, or something else
+            protocol.connection_lost(None)
+        while state.tasks:
+            await asyncio.wait(state.tasks)
+        protocol.connection_lost(None)
+        said = re.sub(rb"\AHTTP/1.1 100 [^\r]*\r\n\r\n", b"", answer.said)  # "go on", before the answer
+        head, _, body = said.partition(b"\r\n\r\n")
+        return int(head.split(b" ")[1]) if head else 0, body
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            told.extend([message["status"]] if "status" in message else [])
-
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-            "headers": [(b"content-type", b"application/json")], "client": ("127.0.0.1", 1), "server": ("t", 80),
-            "state": {"access": Access("fuzz")},
-        }  # fmt: skip
-        await self.app(scope, receive, send)
-        return told[0]
+    def ask(self, line: bytes, body: bytes = b"", headers: Iterable[bytes] = ()) -> tuple[int, bytes]:
+        """Send a request of who has a token."""
+        own = (b"host: localhost", b"authorization: Bearer " + self.secret.encode(), b"content-length: %d" % len(body))
+        return self.send(b"\r\n".join([line + b" HTTP/1.1", *own, *headers, b"", body]))
 
 
 @cache
@@ -207,22 +341,35 @@ def client() -> Client:
     return Client()
 
 
+JSON = (b"content-type: application/json", b"accept: application/json, text/event-stream")
+INTERNAL = -32603  # what JSON-RPC says instead of 500
+
+
+@cache
+def ways() -> tuple[str, ...]:
+    """How a server can be asked: by what is called, by a tool's name, or by any request at all."""
+    return (*(PREFIX + name for name in CALLED), HOOK, BRIEF, UPLOAD, "/mcp", *(tool["name"] for tool in TOOLS), "any")
+
+
 def wire_input(data: bytes) -> None:
-    """Any body has an answer of the server that is not its own fault; so has any call of an MCP tool."""
-    ways = (*(PREFIX + name for name in CALLED), HOOK, *(tool["name"] for tool in TOOLS))
-    way, body = ways[(data or b"\0")[0] % len(ways)], data[1:]
-    if way.startswith("/"):
-        status = client().post(way, body)
-        assert status < 500, f"{way} answers {status}"
-        return
-    tool = next(tool for tool in TOOLS if tool["name"] == way)
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):  # the SDK's own business
-        return
-    if isinstance(given, dict):
-        with suppress(AiMemoryError):
-            run_tool(library().memory, Caller("codex"), Scope(), tool, given).encode("utf-8", "replace")
+    """Any request has an answer that is not the server's own fault, and so has the one after it."""
+    way, body = ways()[(data or b"\0")[0] % len(ways())], data[1:]
+    if way == "any":  # its first line, its headers, a blank line, its body
+        head, _, body = body.partition(b"\n\n")
+        first, *headers = head.split(b"\n")
+        status, said = client().ask(first, body, headers)
+    elif way.startswith("/"):
+        status, said = client().ask(b"POST " + way.encode(), body, JSON)
+    else:
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": way, "arguments": "@"}}
+        status, said = client().ask(b"POST /mcp", json.dumps(call).encode().replace(b'"@"', body or b"{}"), JSON)
+    assert status < 500, f"{way} answers {status}: {said!r}"
+    assert status != 429, "the guard had no room"
+    told = json.loads(said) if said[:1] == b"{" and b"jsonrpc" in said else {}
+    assert told.get("error", {}).get("code") != INTERNAL, told
+    for part in told.get("result", {}).get("content", ()):
+        assert not part["text"].startswith("Unexpected "), part["text"]
+    assert client().ask(b"GET /healthz")[0] == 200, "a server that does not answer any more"
 
 
 # --- archives
@@ -288,6 +435,7 @@ def archives(data: bytes) -> None:
 
 AREAS: dict[str, Callable[[bytes], None]] = {
     "payload": payload,
+    "plugin": plugin,
     "page": page,
     "question": question,
     "settings": settings,
