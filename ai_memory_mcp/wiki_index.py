@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,8 @@ _INDEX_LOCK = b"ai-memory\n"  # tells our own index.lock from git's after a cras
 
 @contextmanager
 def locked_index(path: Path) -> Iterator[bool]:
-    """Take git's own lock of its index; False when git has it, or where files cannot have two names.
+    """Take git's own lock of its index; False when git has it, or where files cannot have two names. Raises OSError
+    where the disk refuses.
 
     It is ours from its first moment: killed before it said so, it would stand in git's way for good.
     """
@@ -31,7 +33,9 @@ def locked_index(path: Path) -> Iterator[bool]:
     ours.write_bytes(_INDEX_LOCK)
     try:
         os.link(ours, path)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC):
+            raise
         yield False
         return
     finally:

@@ -30,6 +30,7 @@ FOUND = {  # act -> how and at which operation it went wrong in a full sweep
         (FULL, "rename .*/decisions/old.md"),
     ),
     "handoff-leave": ((BROKEN, "unlink .*/ai-memory-index"), (BROKEN, "unlink .*/index.lock")),
+    "purge-session": ((BROKEN, "link .*/index.lock"),),
     "sync-first": ((KILL, "rename .*/ai-memory-roots"),),
     "sync": ((KILL, "write .*/pack/tmp_pack"), (KILL, "rename .*/refs/ai-memory/fetched$")),
 }
