@@ -169,7 +169,7 @@ def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
     import yaml
 
-    if ODD_BREAK.search(block):
+    if ODD_BREAK.search(block) or _load(block)[1]:  # it may parse and not be readable: a list where a key belongs
         return None
     try:
         root = yaml.compose(block, _loader())

@@ -206,6 +206,20 @@ def test_redaction_is_idempotent_on_random_texts(before, case, after):
     assert redactor.text(once) == once
 
 
+@settings(max_examples=300, deadline=None)
+@example("", "rubygems_" + "0f1e2d3c4b5a6978" * 3, "cacheKey=", "Zm9vYmFyMTIzNDU2Nzg5MHF1eA")
+@example("", "AK" + "IAQ7R2T9W4Y6U1P3S5", "", "gl" + "sa_aB3dE5fG7hJ9kL1mN2pQ4rS6tU8vW0xY_0f1e2d3c")
+@given(
+    neighbours,
+    st.sampled_from([token for _, token in TOKENS]),
+    st.sampled_from(["", "cacheKey=", "def_password=", "beef:", "_api_key: ", "x", "."]),
+    st.sampled_from([token for _, token in TOKENS]) | neighbours,
+)
+def test_redaction_is_idempotent_where_tokens_and_names_are_glued_to_each_other(before, token, name, after):
+    once = redactor.text(before + token + name + after)
+    assert redactor.text(once) == once
+
+
 def test_a_value_under_a_secret_key_is_replaced_whole():
     value = {
         "user": "ann",
