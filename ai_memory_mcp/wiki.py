@@ -89,6 +89,9 @@ class ProjectWiki:
     def read(self, path: str) -> bytes:
         """The bytes of a page as they are on disk. Raises NotFoundError, InputError."""
         target = self._target(safe_path(path))
+        if (self._git / wiki_git.WRITING).exists():  # nobody may take for done what is undone later
+            with suppress(StorageError), self._alone():
+                pass
         try:
             return target.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
