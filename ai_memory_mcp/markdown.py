@@ -14,7 +14,7 @@ import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 from ai_memory_mcp.errors import InputError
 from ai_memory_mcp.model import Page, PageKind
@@ -115,10 +115,10 @@ def _load(block: str) -> tuple[Meta, str]:
     return {str(key): value for key, value in loaded.items()}, ""
 
 
-def _loader() -> type:
+def _loader() -> Any:
     import yaml
 
-    found: type = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+    found: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     return found
 
 
@@ -169,12 +169,17 @@ def _spots(block: str) -> list[_Spot] | None:
     """Find every top-level key; None where the block is no plain `key: value` mapping."""
     import yaml
 
-    if ODD_BREAK.search(block) or _load(block)[1]:  # it may parse and not be readable: a list where a key belongs
+    if ODD_BREAK.search(block):
         return None
+    loader = _loader()(block)
     try:
-        root = yaml.compose(block, _loader())
+        root = loader.get_single_node()
+        if root is not None:
+            loader.construct_document(root)  # it may parse and not be readable: a list where a key belongs
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
+    finally:
+        loader.dispose()
     if root is None:
         return []
     if not isinstance(root, yaml.MappingNode) or root.flow_style or root.start_mark.column:

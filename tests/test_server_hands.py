@@ -135,9 +135,7 @@ def test_of_each_kind_of_request_so_many_wait_and_no_other_kind_is_refused(
     assert int(answers[kind][1]["retry-after"]) >= 1
 
 
-def test_an_answer_that_nobody_waits_for_any_more_leaves_room_for_others(
-    server: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_request_that_was_served_leaves_its_place_to_the_next(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(workers.MOST, "store", 1)
     with serving(server) as url:
         for number in range(5):
